@@ -1,0 +1,92 @@
+//! Why a frame was dropped. Every frame ends sent, to host, or with one of these.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a frame was dropped. Indexes counters; prints for people.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[$doc])* $name,)* }
+
+        impl DropReason {
+            /// Every reason, in counter order.
+            pub const ALL: &[DropReason] = &[$(DropReason::$name,)*];
+
+            /// Stable name, as in `lnic stats`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Shorter than an Ethernet header, or than a header that it announces.
+    Truncated = "truncated",
+    /// The IP length says more than the frame holds: cut on the way, as AF_PACKET does silently.
+    IpLength = "ip_length",
+    /// Not version 4 or 6, or a header length under the minimum.
+    IpHeader = "ip_header",
+    /// IPv4 header checksum.
+    IpChecksum = "ip_checksum",
+    /// An IP fragment, and no host port to give it to.
+    Fragment = "fragment",
+    /// IPv6 extension headers that are malformed or too many.
+    Ipv6Extension = "ipv6_extension",
+    /// UDP length disagrees with the IP length.
+    UdpLength = "udp_length",
+    /// UDP checksum, or none over IPv6.
+    UdpChecksum = "udp_checksum",
+    /// TCP header length under the minimum or over the segment.
+    TcpHeader = "tcp_header",
+    /// TCP checksum.
+    TcpChecksum = "tcp_checksum",
+    /// ICMP or ICMPv6 checksum.
+    IcmpChecksum = "icmp_checksum",
+    /// Sent to a MAC that is not the port's.
+    NotOurMac = "not_our_mac",
+    /// ARP or neighbour discovery that is malformed or not allowed (RFC 4861, 7.1).
+    Neighbour = "neighbour",
+    /// ARP, neighbour discovery or echo that asks nothing of us: a reply, or for another's address.
+    NeighbourIgnored = "neighbour_ignored",
+    /// No rule matched, and there is no host port.
+    Unmatched = "unmatched",
+    /// λ-RPC: shorter than its header says.
+    RpcTruncated = "rpc_truncated",
+    /// λ-RPC: magic or version.
+    RpcVersion = "rpc_version",
+    /// λ-RPC: header length or TLVs.
+    RpcHeader = "rpc_header",
+    /// λ-RPC: CRC32C.
+    RpcCrc = "rpc_crc",
+    /// λ-RPC: a type that only a client receives, or one for a message that is not there.
+    RpcType = "rpc_type",
+    /// λ-RPC: message length, fragment size and payload disagree.
+    RpcLength = "rpc_length",
+    /// λ-RPC: error that must not be answered (NOREPLY).
+    RpcNoReply = "rpc_no_reply",
+    /// The lambda said DROP.
+    LambdaDrop = "lambda_drop",
+    /// The lambda trapped, and the frame has no caller to tell.
+    LambdaTrap = "lambda_trap",
+    /// The lambda used up its budget, and the frame has no caller to tell.
+    LambdaBudget = "lambda_budget",
+    /// The lambda's verdict or headers made no frame, and there is no caller to tell.
+    LambdaVerdict = "lambda_verdict",
+    /// The rule's lambda is not there any more.
+    LambdaGone = "lambda_gone",
+    /// The port would not take it: its queue was full.
+    TxFull = "tx_full",
+    /// The host port would not take it.
+    HostFull = "host_full",
+    /// Too large for the port that it leaves on.
+    TxSize = "tx_size",
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,28 @@
+//! The interface that a frame arrived on, as the stations see it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::ids::PortId;
+
+/// Addresses and habits of one port: plain values, made from the configuration and the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The port.
+    pub port: PortId,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Its IPv4 address, for which it answers ARP and echo.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address, for which it answers neighbour discovery and echo. The link-local address made from the MAC
+    /// (EUI-64, RFC 4291 appendix A) is answered for as well.
+    pub ipv6: Option<Ipv6Addr>,
+    /// UDP port on its own addresses that speaks λ-RPC.
+    pub rpc_port: u16,
+    /// Takes frames for any MAC.
+    pub promiscuous: bool,
+    /// Accepts UDP and TCP checksums that hold only the pseudo-header's sum: veth and tap peers leave them to a card
+    /// that does not exist (virtio's NEEDS_CSUM).
+    pub partial_checksums: bool,
+    /// Largest IP packet, in bytes.
+    pub mtu: u16,
+}

@@ -1,0 +1,48 @@
+//! Station 1: frames in and out.
+//!
+//! A [`Port`] is one queue pair of one interface, owned by one lcore. Drivers: `dpdk` (anything that DPDK drives), `sim`
+//! (in memory, for tests and benchmarks), `pcap` (files). [`fault`] and [`trace`] wrap any of them.
+
+use std::os::fd::RawFd;
+
+use crate::frame::{Burst, Frame};
+
+pub mod dpdk;
+pub mod fault;
+pub mod pcap;
+pub mod sim;
+pub mod trace;
+
+/// What a port can do for the deparser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Makes IPv4 and UDP checksums as it sends.
+    pub tx_checksum: bool,
+}
+
+/// One queue pair, owned by one lcore.
+pub trait Port<F: Frame> {
+    /// Appends arrived frames until the burst is full; returns how many.
+    fn rx(&mut self, burst: &mut Burst<F>) -> usize;
+
+    /// Sends from the front; what could not be sent stays in the burst, in order. Returns how many left.
+    fn tx(&mut self, burst: &mut Burst<F>) -> usize;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// Descriptor that becomes readable when frames wait; `None` if the port can only be polled.
+    fn readable(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// Called before an lcore sleeps on [`readable`](Port::readable), and with `false` when it wakes.
+    fn arm(&mut self, _sleeping: bool) {}
+
+    /// True once nothing will ever arrive again (a replayed file has ended).
+    fn exhausted(&self) -> bool {
+        false
+    }
+}
