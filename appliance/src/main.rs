@@ -1,1 +1,7 @@
-fn main() {}
+//! The one binary of the appliance: `lnic`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lnic::cli::main()
+}

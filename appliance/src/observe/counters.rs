@@ -1,1 +1,125 @@
-//! placeholder
+//! Counters of one lcore: one writer, any number of readers, no locked instruction.
+//!
+//! The writer adds by a relaxed load and a relaxed store, which compiles to a plain `add`. Readers sum over lcores and may see
+//! a frame counted as received a moment before they see how it ended; once traffic rests, the sums balance.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::DropReason;
+use crate::ids::LambdaSlot;
+
+/// A counter with a single writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning lcore may call it: two writers would lose counts.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Current value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What happened to frames on one lcore, and how the lcore spent its time.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct LcoreCounters {
+    /// Frames polled from ports.
+    pub received: Counter,
+    /// Frames that ports took.
+    pub sent: Counter,
+    /// Frames that host ports took.
+    pub to_host: Counter,
+    /// ARP, neighbour discovery and echo that were answered.
+    pub answered: Counter,
+    /// λ-RPC PINGs answered.
+    pub pongs: Counter,
+    /// λ-RPC requests for a lambda that is not deployed, answered UNIMPLEMENTED.
+    pub unknown_lambda: Counter,
+    /// λ-RPC requests in several fragments, answered UNIMPLEMENTED.
+    pub multi_fragment: Counter,
+    drops: [Counter; DropReason::ALL.len()],
+    /// Breaths that found frames.
+    pub busy_breaths: Counter,
+    /// Breaths that found none.
+    pub idle_breaths: Counter,
+    /// Times that the lcore slept.
+    pub sleeps: Counter,
+    /// Sleeps that a descriptor ended.
+    pub wakes: Counter,
+    lambdas: Box<[LambdaCounters]>,
+}
+
+/// How one lambda's invocations ended on one lcore.
+#[derive(Debug, Default)]
+pub struct LambdaCounters {
+    /// Times that it ran.
+    pub invocations: Counter,
+    /// Verdict FORWARD, and the frame was made.
+    pub forwarded: Counter,
+    /// Verdict DROP.
+    pub dropped: Counter,
+    /// Verdict `TO_HOST`.
+    pub to_host: Counter,
+    /// Traps.
+    pub traps: Counter,
+    /// Budgets used up.
+    pub exhausted: Counter,
+    /// Verdicts that mean nothing, or headers that make no frame that may leave.
+    pub bad_verdicts: Counter,
+    /// Fuel used.
+    pub fuel: Counter,
+}
+
+impl LcoreCounters {
+    /// Zeroed counters for an lcore that runs `lambdas` lambdas.
+    #[must_use]
+    pub fn new(lambdas: usize) -> Self {
+        Self {
+            received: Counter::default(),
+            sent: Counter::default(),
+            to_host: Counter::default(),
+            answered: Counter::default(),
+            pongs: Counter::default(),
+            unknown_lambda: Counter::default(),
+            multi_fragment: Counter::default(),
+            drops: std::array::from_fn(|_| Counter::default()),
+            busy_breaths: Counter::default(),
+            idle_breaths: Counter::default(),
+            sleeps: Counter::default(),
+            wakes: Counter::default(),
+            lambdas: (0..lambdas).map(|_| LambdaCounters::default()).collect(),
+        }
+    }
+
+    /// Counts dropped frames.
+    #[inline]
+    pub fn drop_frames(&self, reason: DropReason, frames: u64) {
+        self.drops[reason as usize].add(frames);
+    }
+
+    /// Frames dropped for this reason.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+
+    /// Frames dropped for any reason.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.drops.iter().map(Counter::get).sum()
+    }
+
+    /// Counters of one lambda; `None` for a slot that this lcore does not have.
+    #[must_use]
+    #[inline]
+    pub fn lambda(&self, slot: LambdaSlot) -> Option<&LambdaCounters> {
+        self.lambdas.get(slot.index())
+    }
+}

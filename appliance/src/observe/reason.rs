@@ -51,6 +51,8 @@ reasons! {
     Neighbour = "neighbour",
     /// ARP, neighbour discovery or echo that asks nothing of us: a reply, or for another's address.
     NeighbourIgnored = "neighbour_ignored",
+    /// λ-RPC from a broadcast, multicast or unspecified source: not to be answered.
+    SourceAddress = "source_address",
     /// No rule matched, and there is no host port.
     Unmatched = "unmatched",
     /// λ-RPC: shorter than its header says.
@@ -65,7 +67,7 @@ reasons! {
     RpcType = "rpc_type",
     /// λ-RPC: message length, fragment size and payload disagree.
     RpcLength = "rpc_length",
-    /// λ-RPC: error that must not be answered (NOREPLY).
+    /// λ-RPC: the caller asked for no reply (NOREPLY).
     RpcNoReply = "rpc_no_reply",
     /// The lambda said DROP.
     LambdaDrop = "lambda_drop",

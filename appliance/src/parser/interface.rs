@@ -26,3 +26,33 @@ pub struct Interface {
     /// Largest IP packet, in bytes.
     pub mtu: u16,
 }
+
+impl Interface {
+    /// The link-local address made from the MAC.
+    #[inline]
+    #[must_use]
+    pub const fn link_local(&self) -> Ipv6Addr {
+        lnic_wire::ipv6::link_local(self.mac)
+    }
+
+    /// True for its IPv4 address.
+    #[inline]
+    #[must_use]
+    pub fn owns_ipv4(&self, address: Ipv4Addr) -> bool {
+        self.ipv4 == Some(address)
+    }
+
+    /// True for its IPv6 address and its link-local one.
+    #[inline]
+    #[must_use]
+    pub fn owns_ipv6(&self, address: Ipv6Addr) -> bool {
+        self.ipv6 == Some(address) || address == self.link_local()
+    }
+
+    /// True if it takes frames for this MAC: its own, any group, or all if it is promiscuous.
+    #[inline]
+    #[must_use]
+    pub fn takes(&self, destination: [u8; 6]) -> bool {
+        destination == self.mac || lnic_wire::ethernet::is_multicast(destination) || self.promiscuous
+    }
+}

@@ -3,7 +3,7 @@
 //! A [`Port`] is one queue pair of one interface, owned by one lcore. Drivers: `dpdk` (anything that DPDK drives), `sim`
 //! (in memory, for tests and benchmarks), `pcap` (files). [`fault`] and [`trace`] wrap any of them.
 
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 
 use crate::frame::{Burst, Frame};
 
@@ -33,8 +33,8 @@ pub trait Port<F: Frame> {
         Capabilities::default()
     }
 
-    /// Descriptor that becomes readable when frames wait; `None` if the port can only be polled.
-    fn readable(&self) -> Option<RawFd> {
+    /// A duplicate of the descriptor that becomes readable when frames wait; `None` if the port can only be polled.
+    fn readable(&self) -> Option<OwnedFd> {
         None
     }
 

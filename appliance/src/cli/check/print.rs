@@ -1,0 +1,151 @@
+//! The report for people.
+
+use std::fmt;
+
+use super::report::{Report, Worker};
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: appliance \"{}\", socket {}",
+            self.configuration.display(),
+            self.name,
+            self.socket.display()
+        )?;
+        self.cores(f)?;
+        self.memory(f)?;
+        self.ports(f)?;
+        self.lambdas(f)?;
+        if !self.privileges.is_empty() {
+            writeln!(f, "\nPrivileges")?;
+            let rows = self.privileges.iter().map(|privilege| {
+                let state = if privilege.present { "present" } else { "MISSING" };
+                vec![privilege.capability.into(), state.into(), format!("for {}", privilege.ports.join(", "))]
+            });
+            table(f, rows.collect())?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f, "\nNotes")?;
+            self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
+        }
+        if self.missing.is_empty() {
+            return writeln!(f, "\nNothing is missing.");
+        }
+        writeln!(f, "\nMissing")?;
+        for missing in &self.missing {
+            writeln!(f, "  {}\n    {}", missing.what, missing.fix)?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn cores(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nCores (given: {})", self.cores.given)?;
+        let mut rows = vec![vec![
+            "main".into(),
+            "lcore 0".into(),
+            format!("CPU {}", self.cores.main_cpu),
+            "sleeps; control threads".into(),
+        ]];
+        let polls = |worker: &Worker| {
+            let queues = worker.polls.iter().map(|queue| format!("{} queue {}", queue.port, queue.queue));
+            let queues = queues.collect::<Vec<_>>().join(", ");
+            if queues.is_empty() { "polls nothing".into() } else { format!("polls {queues}") }
+        };
+        rows.extend(self.cores.workers.iter().map(|worker| {
+            vec![
+                "worker".into(),
+                format!("lcore {}", worker.lcore),
+                format!("CPU {}", worker.cpu),
+                polls(worker),
+            ]
+        }));
+        table(f, rows)
+    }
+
+    fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory = &self.memory;
+        writeln!(f, "\nMemory")?;
+        let mut rows: Vec<Vec<String>> = memory
+            .lines
+            .iter()
+            .map(|line| vec![line.what.clone(), size(line.bytes), line.how.clone()])
+            .collect();
+        rows.push(vec![
+            "total".into(),
+            size(memory.total_bytes),
+            format!("{} available", size(memory.available_bytes).trim_start()),
+        ]);
+        table(f, rows)?;
+        writeln!(f, "  pages: {}", memory.pages)?;
+        for pages in &memory.hugepages {
+            let kib = pages.page_bytes / 1024;
+            writeln!(f, "  hugepages of {kib} KiB: {} reserved, {} free", pages.reserved, pages.free)?;
+        }
+        Ok(())
+    }
+
+    fn ports(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nPorts")?;
+        let rows = self.ports.iter().map(|port| {
+            let mut options = vec![format!("mtu {}", port.mtu), format!("queues {}", port.queues)];
+            options.extend(port.promiscuous.then(|| "promiscuous".into()));
+            options.extend(port.partial_checksums.then(|| "partial checksums".into()));
+            options.extend(port.host.as_ref().map(|host| format!("host {host}")));
+            let addresses =
+                if port.addresses.is_empty() { "no address".into() } else { port.addresses.join(" ") };
+            vec![port.name.clone(), port.device.clone(), port.state.clone(), addresses, options.join(", ")]
+        });
+        table(f, rows.collect())
+    }
+
+    fn lambdas(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.lambdas.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nLambdas")?;
+        let rows = self.lambdas.iter().map(|lambda| {
+            vec![
+                lambda.name.clone(),
+                format!("id {}", lambda.id),
+                lambda.file.display().to_string(),
+                format!("entry {}", lambda.entry),
+                format!("budget {}", lambda.budget_fuel),
+                format!("egress {}", lambda.egress),
+            ]
+        });
+        table(f, rows.collect())?;
+        writeln!(f, "\nRules, first match wins")?;
+        let rows = self.rules.iter().map(|rule| {
+            vec![
+                format!("priority {}", rule.priority),
+                format!("rule {}", rule.rule),
+                rule.conditions.clone(),
+                format!("→ {}", rule.lambda),
+            ]
+        });
+        table(f, rows.collect())
+    }
+}
+
+/// MiB with one decimal, aligned.
+fn size(bytes: u64) -> String {
+    format!("{:>8.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Columns as wide as their widest cell.
+fn table(f: &mut fmt::Formatter<'_>, rows: Vec<Vec<String>>) -> fmt::Result {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        writeln!(f, "  {}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}

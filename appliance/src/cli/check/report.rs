@@ -1,0 +1,383 @@
+//! What `lnic check` found, as data: printed for people, serialised for programs.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::missing::{self, Missing, Privilege};
+use crate::control::config::{Machine, Problem};
+use crate::control::topology::{DeviceKind, Driver, LambdaSpec, Pages, PortSpec, Topology};
+use crate::matcher::{Egress, PortRange, Rule, Table, VlanMatch};
+
+/// Bytes of a WebAssembly page.
+const WASM_PAGE_BYTES: u64 = 65_536;
+/// Largest module that is read to learn its memory.
+const MODULE_BYTES: u64 = 16 << 20;
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) configuration: PathBuf,
+    pub(super) name: String,
+    pub(super) socket: PathBuf,
+    /// Nothing is missing.
+    pub(super) ready: bool,
+    pub(super) cores: Cores,
+    pub(super) memory: Memory,
+    pub(super) ports: Vec<Port>,
+    pub(super) lambdas: Vec<Lambda>,
+    pub(super) rules: Vec<MatchRule>,
+    pub(super) privileges: Vec<Privilege>,
+    /// Worth knowing, but nothing that keeps the appliance from starting.
+    pub(super) notes: Vec<String>,
+    pub(super) missing: Vec<Missing>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Cores {
+    /// CPUs that the process was given.
+    pub(super) given: String,
+    pub(super) main_cpu: u32,
+    pub(super) workers: Vec<Worker>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Worker {
+    pub(super) lcore: u32,
+    pub(super) cpu: u32,
+    /// Port queues that it polls.
+    pub(super) polls: Vec<Queue>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Queue {
+    pub(super) port: String,
+    pub(super) queue: u16,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Memory {
+    pub(super) lines: Vec<MemoryLine>,
+    pub(super) total_bytes: u64,
+    pub(super) available_bytes: u64,
+    pub(super) page_bytes: u64,
+    pub(super) pages: String,
+    pub(super) hugepages: Vec<HugepageSize>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct MemoryLine {
+    pub(super) what: String,
+    pub(super) bytes: u64,
+    pub(super) how: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct HugepageSize {
+    pub(super) page_bytes: u64,
+    pub(super) reserved: u64,
+    pub(super) free: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Port {
+    pub(super) name: String,
+    pub(super) device: String,
+    /// Whether the interface, card or file is there.
+    pub(super) state: String,
+    pub(super) addresses: Vec<String>,
+    pub(super) mtu: u16,
+    pub(super) queues: u16,
+    pub(super) promiscuous: bool,
+    pub(super) partial_checksums: bool,
+    pub(super) host: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Lambda {
+    pub(super) name: String,
+    pub(super) id: u32,
+    pub(super) file: PathBuf,
+    pub(super) entry: String,
+    pub(super) budget_fuel: u64,
+    pub(super) egress: &'static str,
+    pub(super) rpc: bool,
+    /// Bytes of its linear memory, one for each worker, if its module can be read.
+    pub(super) memory_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct MatchRule {
+    /// Its number in match data.
+    pub(super) rule: u32,
+    pub(super) priority: u32,
+    pub(super) conditions: String,
+    pub(super) lambda: String,
+}
+
+impl Report {
+    /// Puts together what is known; `absent` is what the configuration names and the machine lacks.
+    pub(super) fn new(path: &Path, topology: &Topology, machine: &Machine, absent: Vec<Problem>) -> Self {
+        let lambdas: Vec<Lambda> = topology.lambdas.iter().map(lambda).collect();
+        let memory = memory(topology, machine, &lambdas);
+        let privileges = missing::privileges(topology, machine);
+        let missing = missing::missing(topology, machine, absent, &privileges, memory.total_bytes);
+        Self {
+            configuration: path.into(),
+            name: topology.name.clone(),
+            socket: topology.socket.clone(),
+            ready: missing.is_empty(),
+            cores: cores(topology, machine),
+            ports: topology.ports.iter().map(|spec| port(spec, topology, machine)).collect(),
+            rules: rules(topology),
+            notes: notes(topology, machine),
+            memory,
+            lambdas,
+            privileges,
+            missing,
+        }
+    }
+}
+
+fn wanted_queues(topology: &Topology) -> Vec<u16> {
+    topology.ports.iter().map(|port| topology.wanted_queues(port)).collect()
+}
+
+fn cores(topology: &Topology, machine: &Machine) -> Cores {
+    let polling = topology.polling(&wanted_queues(topology));
+    let workers = topology.lcores.workers.iter().zip(polling).map(|(lcore, polls)| Worker {
+        lcore: lcore.id.raw(),
+        cpu: lcore.cpu.raw(),
+        polls: polls
+            .into_iter()
+            .map(|(port, queue)| Queue {
+                port: topology.ports[port.index()].name.clone(),
+                queue: queue.raw(),
+            })
+            .collect(),
+    });
+    Cores { given: machine.cpu_list(), main_cpu: topology.lcores.main.cpu.raw(), workers: workers.collect() }
+}
+
+fn memory(topology: &Topology, machine: &Machine, lambdas: &[Lambda]) -> Memory {
+    let spec = &topology.memory;
+    let (page_bytes, pages) = match spec.pages(machine) {
+        Ok(pages @ Pages::Huge { page_bytes, pages: count }) => {
+            (pages.page_bytes(), format!("{count} hugepages of {} KiB", page_bytes / 1024))
+        }
+        Ok(pages @ Pages::Small) => (pages.page_bytes(), "4 KiB pages".into()),
+        Ok(pages @ Pages::SmallForWant(want)) => (pages.page_bytes(), format!("4 KiB pages: {want}")),
+        Err(want) => (want.page_kib * 1024, want.to_string()),
+    };
+    let pool = spec.pool_bytes(page_bytes).min(spec.eal_bytes());
+    let mut lines = vec![
+        MemoryLine {
+            what: "frame pool".into(),
+            bytes: pool,
+            how: format!("{} frames of {} bytes", spec.pool_frames, spec.frame_bytes),
+        },
+        MemoryLine {
+            what: "rest of DPDK".into(),
+            bytes: spec.eal_bytes() - pool,
+            how: format!("eal_mib {} less the pool", spec.eal_mib),
+        },
+    ];
+    let workers = topology.lcores.workers.len() as u64;
+    for lambda in lambdas {
+        lines.push(MemoryLine {
+            what: format!("lambda {}", lambda.name),
+            bytes: lambda.memory_bytes.unwrap_or(0) * workers,
+            how: match lambda.memory_bytes {
+                Some(bytes) => format!("{} KiB for each of {workers} workers", bytes / 1024),
+                None => "not known: its module cannot be read".into(),
+            },
+        });
+    }
+    let sizes = machine.hugepages.iter();
+    Memory {
+        total_bytes: lines.iter().map(|line| line.bytes).sum(),
+        lines,
+        available_bytes: machine.available_bytes,
+        page_bytes,
+        pages,
+        hugepages: sizes
+            .map(|size| HugepageSize {
+                page_bytes: size.page_bytes,
+                reserved: size.reserved,
+                free: size.free,
+            })
+            .collect(),
+    }
+}
+
+fn port(spec: &PortSpec, topology: &Topology, machine: &Machine) -> Port {
+    let ipv4 = spec.ipv4.map(|address| address.to_string());
+    let ipv6 = spec.ipv6.map(|address| address.to_string());
+    let mac = spec.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
+    Port {
+        name: spec.name.clone(),
+        device: match &spec.driver {
+            Driver::Dpdk(devargs) => devargs.to_string(),
+            Driver::Pcap { read, write } => {
+                let file = |way: &str, path: &Option<PathBuf>| {
+                    path.as_ref().map(|path| format!("{way} {}", path.display()))
+                };
+                [file("replays", read), file("records", write)]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            }
+        },
+        state: state(&spec.driver, machine),
+        addresses: [ipv4, ipv6, mac].into_iter().flatten().collect(),
+        mtu: spec.mtu,
+        queues: topology.wanted_queues(spec),
+        promiscuous: spec.promiscuous,
+        partial_checksums: spec.partial_checksums,
+        host: spec.host.map(|host| topology.ports[host.index()].name.clone()),
+    }
+}
+
+/// Whether what the port opens is there.
+fn state(driver: &Driver, machine: &Machine) -> String {
+    let devargs = match driver {
+        Driver::Dpdk(devargs) => devargs,
+        Driver::Pcap { read: Some(file), .. } if !file.is_file() => return "no such file".into(),
+        Driver::Pcap { .. } => return "files".into(),
+    };
+    match devargs.kind() {
+        DeviceKind::Tap { interface: Some(name) } if machine.interfaces.contains(name) => {
+            format!("{name} exists already")
+        }
+        DeviceKind::Tap { .. } => "made at start".into(),
+        DeviceKind::AfPacket { interface } | DeviceKind::AfXdp { interface } => {
+            let there = machine.interfaces.contains(interface);
+            format!("{interface} {}", if there { "exists" } else { "does not exist" })
+        }
+        DeviceKind::Pci { address } => match machine.pci_devices.get(address) {
+            None => "no such device".into(),
+            Some(None) => "bound to no driver".into(),
+            Some(Some(driver)) => format!("bound to {driver}"),
+        },
+        DeviceKind::Virtio | DeviceKind::Virtual => "made at start".into(),
+        DeviceKind::OtherBus => "not checked".into(),
+    }
+}
+
+fn lambda(spec: &LambdaSpec) -> Lambda {
+    Lambda {
+        name: spec.name.clone(),
+        id: spec.id.raw(),
+        file: spec.file.clone(),
+        entry: spec.entry.clone(),
+        budget_fuel: spec.budget_fuel,
+        egress: match spec.egress {
+            Egress::Reply => "reply",
+            Egress::Any => "any",
+        },
+        rpc: spec.rpc,
+        memory_bytes: linear_memory_bytes(&spec.file),
+    }
+}
+
+/// Bytes of a module's linear memory at its start.
+fn linear_memory_bytes(file: &Path) -> Option<u64> {
+    if std::fs::metadata(file).ok()?.len() > MODULE_BYTES {
+        return None;
+    }
+    let module = std::fs::read(file).ok()?;
+    for payload in wasmparser::Parser::new(0).parse_all(&module) {
+        if let wasmparser::Payload::MemorySection(memories) = payload.ok()? {
+            return Some(memories.into_iter().next()?.ok()?.initial.saturating_mul(WASM_PAGE_BYTES));
+        }
+    }
+    None
+}
+
+/// Rules in order of precedence.
+fn rules(topology: &Topology) -> Vec<MatchRule> {
+    let references = topology.references();
+    let Ok(table) = Table::build(topology.match_rules(&references)) else { return Vec::new() };
+    let rule = |found: crate::matcher::Match<'_>| MatchRule {
+        rule: found.index,
+        priority: found.rule.priority,
+        conditions: conditions(found.rule, topology),
+        lambda: topology.lambdas[found.rule.lambda.slot.index()].name.clone(),
+    };
+    table.iter().map(rule).collect()
+}
+
+/// A rule's conditions in the configuration's words.
+fn conditions(rule: &Rule, topology: &Topology) -> String {
+    let ports = |name: &str, range: PortRange| match range {
+        PortRange::Any => None,
+        PortRange::Exact(port) => Some(format!("{name} {port}")),
+        PortRange::Inclusive(first, last) => Some(format!("{name} {first}-{last}")),
+    };
+    let words = [
+        rule.rpc_lambda.map(|id| format!("λ-RPC ID {id}")),
+        rule.port.map(|port| format!("port {}", topology.ports[port.index()].name)),
+        match rule.vlan {
+            VlanMatch::Any => None,
+            VlanMatch::Untagged => Some("untagged".into()),
+            VlanMatch::Exact(vlan) => Some(format!("vlan {vlan}")),
+        },
+        rule.ether_type.map(|ether_type| format!("ether_type {ether_type:#06x}")),
+        rule.source.map(|prefix| format!("source {prefix}")),
+        rule.destination.map(|prefix| format!("destination {prefix}")),
+        rule.protocol.map(|protocol| format!("protocol {protocol}")),
+        ports("source_port", rule.source_port),
+        ports("destination_port", rule.destination_port),
+    ];
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    if words.is_empty() { "every frame".into() } else { words.join(", ") }
+}
+
+/// What works, but perhaps not as meant.
+fn notes(topology: &Topology, machine: &Machine) -> Vec<String> {
+    let mut notes = Vec::new();
+    let lcores = &topology.lcores;
+    if lcores.workers.iter().any(|worker| worker.cpu == lcores.main.cpu) {
+        notes.push(format!("{} is shared by a worker and the control threads", lcores.main.cpu));
+    }
+    if let Ok(Pages::SmallForWant(want)) = topology.memory.pages(machine) {
+        let kib = want.page_kib;
+        let pages = want.reserved + want.needed - want.free;
+        notes.push(format!(
+            "4 KiB pages will be used; for hugepages: echo {pages} > /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages"
+        ));
+    }
+    let queues = wanted_queues(topology);
+    for (worker, polls) in lcores.workers.iter().zip(topology.polling(&queues)) {
+        if polls.is_empty() {
+            notes.push(format!("{} has nothing to poll: no port has so many queues", worker.id));
+        }
+    }
+    for (port, &count) in topology.ports.iter().zip(&queues) {
+        if let Some(host) = port.host
+            && queues[host.index()] < count
+        {
+            notes.push(format!(
+                "port \"{}\" has {count} queues, its host \"{}\" only {}",
+                port.name,
+                topology.ports[host.index()].name,
+                queues[host.index()]
+            ));
+        }
+        if let Driver::Dpdk(devargs) = &port.driver
+            && let DeviceKind::Tap { interface: Some(name) } = devargs.kind()
+            && machine.interfaces.contains(name)
+        {
+            notes.push(format!(
+                "port \"{}\": {name} exists already: is another appliance running?",
+                port.name
+            ));
+        }
+    }
+    if topology.lambdas.is_empty() {
+        notes
+            .push("no [[lambdas]]: frames are answered for the ports' addresses, or go to host ports".into());
+    }
+    notes
+}

@@ -1,0 +1,392 @@
+//! `lnic invoke`: calls a lambda over UDP and prints what it answers.
+//!
+//! Exit codes: 0 every call answered OK; 1 some call answered with another status; 2 the command line or what it names is
+//! wrong; 3 some call without a reply.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lnic_client::{CallOptions, Client, Reply, Status, resolve};
+use lnic_wire::rpc;
+use serde::{Deserialize, Serialize};
+
+/// Calls a lambda over λ-RPC and prints what it answers
+///
+/// Exit code 0 if every call was answered OK, 1 if one had another status, 2 if the command line is wrong, 3 if one had no reply.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Lambda: its ID, or its name with --config
+    #[arg(value_name = "NAME-OR-ID")]
+    lambda: String,
+    /// Appliance: address or host name; the port is 4793 unless given
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    to: String,
+    /// Configuration that maps names of lambdas to IDs
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Payload as text
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
+    data: Option<String>,
+    /// Payload from a file
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// Write the reply's payload, raw, to this file
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Calls to make, one after the other
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+    /// From the start of a call to the start of the next
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    interval_ms: u64,
+    /// Send a request again after so long without a reply
+    #[arg(long, value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    timeout_ms: u64,
+    /// How often to send a request again
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    retries: u32,
+    /// The appliance drops what it has not run after so long; 0 is no limit
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    budget_us: u32,
+    /// The lambda must not run twice, even if a request is sent again
+    #[arg(long)]
+    at_most_once: bool,
+    /// Priority of the requests
+    #[arg(long, value_name = "0-7", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=7))]
+    priority: u16,
+    /// Print payloads as a hex dump even if they are text
+    #[arg(long)]
+    hex: bool,
+    /// Print no payloads
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is nothing to print.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The command line, or a file that it names.
+    #[error("{0}")]
+    Usage(String),
+    /// What the client says.
+    #[error(transparent)]
+    Client(#[from] lnic_client::Error),
+    /// Standard output.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    /// Prints it, and says how the process exits. A reader that has gone away is no failure.
+    pub(super) fn report(&self) -> ExitCode {
+        use lnic_client::Error;
+        let code = match self {
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Usage(_)
+            | Self::Client(Error::Address { .. } | Error::PayloadTooLong { .. } | Error::Plan(_))
+            | Self::Output(_) => 2,
+            Self::Client(_) => 3,
+        };
+        // Nobody is left to tell if standard error fails too.
+        let _ = writeln!(io::stderr(), "error: {self}");
+        ExitCode::from(code)
+    }
+}
+
+/// Runs `lnic invoke`.
+///
+/// # Errors
+/// None: every failure is printed, and has an exit code.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    Ok(invoke(args, &mut io::stdout().lock()).unwrap_or_else(|failure| failure.report()))
+}
+
+fn invoke(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    if args.output.is_some() && args.count > 1 {
+        return Err(Failure::Usage("--output takes the reply of one call, not of --count".to_owned()));
+    }
+    let lambda = lambda_id(&args.lambda, args.config.as_deref())?;
+    let payload = match (&args.data, &args.file) {
+        (Some(text), _) => text.clone().into_bytes(),
+        (None, Some(path)) => read(path)?,
+        (None, None) => Vec::new(),
+    };
+    let options = CallOptions {
+        timeout: Duration::from_millis(args.timeout_ms),
+        retries: args.retries,
+        budget_us: args.budget_us,
+        flags: args.priority | if args.at_most_once { rpc::AT_MOST_ONCE } else { 0 },
+    };
+    let mut client = Client::connect(resolve(&args.to)?)?;
+    let mut summary = Summary::default();
+    for sequence in 1..=args.count {
+        let start = Instant::now();
+        let result = client.call(lambda, &payload, &options);
+        summary.count(&result);
+        match result {
+            Ok(reply) => print_reply(args, out, sequence, &reply)?,
+            Err(error) if args.count == 1 && !args.json => return Err(error.into()),
+            Err(error @ lnic_client::Error::PayloadTooLong { .. }) => return Err(error.into()),
+            Err(error) if args.json => print_json(out, &Failed { sequence, error: error.to_string() })?,
+            Err(error) => writeln!(out, "{sequence}: {error}")?,
+        }
+        out.flush()?;
+        if sequence < args.count {
+            thread::sleep(Duration::from_millis(args.interval_ms).saturating_sub(start.elapsed()));
+        }
+    }
+    if args.count > 1 {
+        let totals = summary.totals();
+        if args.json {
+            print_json(out, &SummaryLine { summary: totals })?;
+        } else {
+            writeln!(out, "{totals}")?;
+        }
+        out.flush()?;
+    }
+    Ok(summary.exit_code())
+}
+
+/// The lambda's ID: `text` itself if it is a number, else what the configuration says of that name.
+pub(super) fn lambda_id(text: &str, config: Option<&Path>) -> Result<u32, Failure> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    if let Ok(id) = number {
+        return Ok(id);
+    }
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        return Err(Failure::Usage(format!("lambda {text:?}: no number from 0 to {}", u32::MAX)));
+    }
+    let Some(path) = config else {
+        let hint = "give the lambda's ID, or --config FILE to look the name up in";
+        return Err(Failure::Usage(format!("lambda {text:?} is a name: {hint}")));
+    };
+    let bytes = read(path)?;
+    let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", path.display()));
+    let source = str::from_utf8(&bytes).map_err(|error| wrong(&error))?;
+    let names: Names = toml::from_str(source).map_err(|error| wrong(&error))?;
+    names.lambdas.iter().find(|lambda| lambda.name == text).map(|lambda| lambda.id).ok_or_else(|| {
+        let known: Vec<&str> = names.lambdas.iter().map(|lambda| lambda.name.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        wrong(&format_args!("no lambda {text:?}; it has: {known}"))
+    })
+}
+
+/// What a configuration says of names; the rest of it is not this command's.
+#[derive(Deserialize)]
+struct Names {
+    #[serde(default)]
+    lambdas: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    id: u32,
+}
+
+/// A file's bytes.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+/// One JSON object on its line.
+pub(super) fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+#[derive(Serialize)]
+struct Answered<'a> {
+    sequence: u64,
+    status: String,
+    code: u8,
+    round_trip_us: f64,
+    service_us: u16,
+    credit: u8,
+    attempts: u32,
+    payload_bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_hex: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    sequence: u64,
+    error: String,
+}
+
+#[derive(Serialize)]
+struct SummaryLine {
+    summary: Totals,
+}
+
+fn print_reply(args: &Args, out: &mut impl Write, sequence: u64, reply: &Reply) -> Result<(), Failure> {
+    if let Some(path) = &args.output {
+        let written = fs::write(path, &reply.payload);
+        written.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    }
+    let show = !args.quiet && args.output.is_none();
+    let text = if args.hex { None } else { printable(&reply.payload) };
+    let round_trip_us = reply.round_trip.as_secs_f64() * 1e6;
+    if args.json {
+        let payload_hex = (show && text.is_none()).then(|| {
+            reply.payload.iter().fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
+        });
+        return print_json(
+            out,
+            &Answered {
+                sequence,
+                status: reply.status.to_string(),
+                code: reply.status.raw(),
+                round_trip_us,
+                service_us: reply.service_us,
+                credit: reply.credit,
+                attempts: reply.attempts,
+                payload_bytes: reply.payload.len(),
+                payload: text.filter(|_| show),
+                payload_hex,
+            },
+        );
+    }
+    if args.count > 1 {
+        write!(out, "{sequence}: ")?;
+    }
+    write!(
+        out,
+        "{}, {} bytes in {round_trip_us:.1} µs, lambda {} µs",
+        reply.status,
+        reply.payload.len(),
+        reply.service_us
+    )?;
+    if reply.attempts > 1 {
+        write!(out, ", attempt {}", reply.attempts)?;
+    }
+    writeln!(out)?;
+    if show && !reply.payload.is_empty() {
+        match text {
+            Some(text) => writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(text))?,
+            None => hex_dump(out, &reply.payload)?,
+        }
+    }
+    Ok(())
+}
+
+/// The payload as text that a terminal can show as it is.
+fn printable(payload: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(payload).ok()?;
+    text.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\r' | '\t')).then_some(text)
+}
+
+/// Offset, 16 bytes, and what of them is ASCII.
+fn hex_dump(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    for (line, bytes) in bytes.chunks(16).enumerate() {
+        write!(out, "{:08x} ", line * 16)?;
+        for at in 0..16 {
+            let gap = if at == 8 { " " } else { "" };
+            match bytes.get(at) {
+                Some(byte) => write!(out, "{gap} {byte:02x}")?,
+                None => write!(out, "{gap}   ")?,
+            }
+        }
+        let ascii: String = bytes
+            .iter()
+            .map(|&byte| if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '.' })
+            .collect();
+        writeln!(out, "  |{ascii}|")?;
+    }
+    Ok(())
+}
+
+/// What all calls came to.
+#[derive(Default)]
+struct Summary {
+    sent: u64,
+    not_ok: u64,
+    round_trips: Vec<Duration>,
+}
+
+impl Summary {
+    fn count(&mut self, result: &Result<Reply, lnic_client::Error>) {
+        self.sent += 1;
+        if let Ok(reply) = result {
+            self.not_ok += u64::from(reply.status != Status::Ok);
+            self.round_trips.push(reply.round_trip);
+        }
+    }
+
+    fn totals(&mut self) -> Totals {
+        self.round_trips.sort_unstable();
+        // Nearest rank, so p99 of a few calls is the slowest of them.
+        let quantile_us = |quantile: f64| {
+            let rank = (quantile * self.round_trips.len() as f64).ceil() as usize;
+            self.round_trips.get(rank.saturating_sub(1)).map(|time| time.as_secs_f64() * 1e6)
+        };
+        let received = self.round_trips.len() as u64;
+        Totals {
+            sent: self.sent,
+            received,
+            not_ok: self.not_ok,
+            loss: (self.sent - received) as f64 / self.sent.max(1) as f64,
+            min_us: quantile_us(0.0),
+            p50_us: quantile_us(0.5),
+            p99_us: quantile_us(0.99),
+            max_us: quantile_us(1.0),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        if (self.round_trips.len() as u64) < self.sent {
+            ExitCode::from(3)
+        } else if self.not_ok > 0 {
+            ExitCode::from(1)
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Totals {
+    sent: u64,
+    received: u64,
+    not_ok: u64,
+    loss: f64,
+    min_us: Option<f64>,
+    p50_us: Option<f64>,
+    p99_us: Option<f64>,
+    max_us: Option<f64>,
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} sent, {} received, {:.1} % loss", self.sent, self.received, self.loss * 100.0)?;
+        if self.not_ok > 0 {
+            write!(f, ", {} not OK", self.not_ok)?;
+        }
+        if let (Some(min), Some(p50), Some(p99), Some(max)) =
+            (self.min_us, self.p50_us, self.p99_us, self.max_us)
+        {
+            write!(f, "; min/p50/p99/max {min:.1}/{p50:.1}/{p99:.1}/{max:.1} µs")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

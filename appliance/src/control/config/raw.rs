@@ -1,0 +1,164 @@
+//! The schema, as written. Every key is optional here; `configs/default.toml` explains each of them.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value as it stands in the file, with its place.
+pub(crate) type Value<T> = Option<Spanned<T>>;
+
+/// A key that takes several kinds of values, such as `"auto"` or a number.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string, an integer, a boolean or a list of integers")]
+pub(crate) enum Scalar {
+    Boolean(bool),
+    Integer(i64),
+    Text(String),
+    Integers(Vec<i64>),
+}
+
+impl std::fmt::Display for Scalar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Boolean(value) => write!(f, "{value}"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Text(value) => write!(f, "\"{value}\""),
+            Self::Integers(values) => write!(f, "{values:?}"),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Configuration {
+    pub(crate) name: Value<String>,
+    pub(crate) socket: Value<String>,
+    #[serde(default)]
+    pub(crate) memory: Memory,
+    #[serde(default)]
+    pub(crate) eal: Eal,
+    #[serde(default)]
+    pub(crate) lcores: Lcores,
+    #[serde(default)]
+    pub(crate) idle: Idle,
+    #[serde(default)]
+    pub(crate) rpc: Rpc,
+    #[serde(default)]
+    pub(crate) budget: Budget,
+    #[serde(default)]
+    pub(crate) ports: Vec<Spanned<Port>>,
+    #[serde(default)]
+    pub(crate) lambdas: Vec<Spanned<Lambda>>,
+    #[serde(default)]
+    pub(crate) rules: Vec<Spanned<Rule>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Memory {
+    pub(crate) hugepages: Value<String>,
+    pub(crate) eal_mib: Value<i64>,
+    pub(crate) pool_frames: Value<i64>,
+    pub(crate) frame_bytes: Value<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Eal {
+    #[serde(default)]
+    pub(crate) extra_args: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lcores {
+    pub(crate) main: Value<Scalar>,
+    pub(crate) workers: Value<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Idle {
+    pub(crate) spin_polls: Value<i64>,
+    pub(crate) sleep: Value<String>,
+    pub(crate) timer_us: Value<i64>,
+    pub(crate) max_sleep_ms: Value<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rpc {
+    pub(crate) port: Value<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Budget {
+    pub(crate) default_fuel: Value<i64>,
+    pub(crate) max_fuel: Value<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Port {
+    pub(crate) name: Value<String>,
+    pub(crate) driver: Value<String>,
+    pub(crate) devargs: Value<String>,
+    pub(crate) read: Value<String>,
+    pub(crate) write: Value<String>,
+    pub(crate) ipv4: Value<String>,
+    pub(crate) ipv6: Value<String>,
+    pub(crate) mac: Value<String>,
+    pub(crate) mtu: Value<i64>,
+    pub(crate) queues: Value<Scalar>,
+    pub(crate) promiscuous: Value<bool>,
+    pub(crate) partial_checksums: Value<Scalar>,
+    pub(crate) host: Value<String>,
+    pub(crate) tx_retries: Value<i64>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) capture: Option<Spanned<Capture>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fault {
+    pub(crate) seed: Value<i64>,
+    pub(crate) drop: Value<f64>,
+    pub(crate) duplicate: Value<f64>,
+    pub(crate) corrupt: Value<f64>,
+    pub(crate) reorder: Value<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Capture {
+    pub(crate) file: Value<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lambda {
+    pub(crate) name: Value<String>,
+    pub(crate) id: Value<i64>,
+    pub(crate) file: Value<String>,
+    pub(crate) entry: Value<String>,
+    pub(crate) budget_fuel: Value<i64>,
+    pub(crate) egress: Value<String>,
+    pub(crate) rpc: Value<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    pub(crate) lambda: Value<String>,
+    pub(crate) priority: Value<i64>,
+    pub(crate) port: Value<String>,
+    pub(crate) vlan: Value<Scalar>,
+    pub(crate) source: Value<String>,
+    pub(crate) destination: Value<String>,
+    pub(crate) protocol: Value<Scalar>,
+    pub(crate) source_port: Value<Scalar>,
+    pub(crate) destination_port: Value<Scalar>,
+    pub(crate) ether_type: Value<i64>,
+    pub(crate) parameters: Value<String>,
+    pub(crate) parameters_hex: Value<String>,
+}

@@ -1,0 +1,114 @@
+//! Statistics and health over HTTP on a unix socket, and the client side of it.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::stats::{Snapshot, Sources};
+
+/// Longest answer that the client reads.
+const ANSWER_BYTES: usize = 64 << 20;
+/// How long the client waits for an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// The control socket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another appliance answers on it.
+    #[error("socket {0}: another appliance is listening on it")]
+    InUse(PathBuf),
+    /// There is a file in the way.
+    #[error("socket {0}: exists and is not a socket")]
+    NotASocket(PathBuf),
+    /// Making it failed.
+    #[error("socket {path}: {source}")]
+    Listen {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Nobody listens.
+    #[error("socket {path}: {source}: is the appliance running, and is this its `socket`?")]
+    Connect {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The answer could not be understood.
+    #[error("socket {path}: {reason}")]
+    Answer {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Listens on `path`, readable and writable by owner and group. Replaces a socket that nobody answers on.
+pub fn listen(path: &Path) -> Result<UnixListener, Error> {
+    let failed = |source| Error::Listen { path: path.into(), source };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket(path.into())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => return Err(Error::InUse(path.into())),
+        Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Serves until `stop` resolves.
+pub async fn serve(
+    listener: UnixListener,
+    sources: Arc<Sources>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/v1/stats", get(|State(sources): State<Arc<Sources>>| async move { Json(sources.snapshot()) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .with_state(sources);
+    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+}
+
+/// Asks a running appliance for its statistics.
+pub async fn fetch_stats(path: &Path) -> Result<Snapshot, Error> {
+    let answer = |reason: String| Error::Answer { path: path.into(), reason };
+    let stream =
+        UnixStream::connect(path).await.map_err(|source| Error::Connect { path: path.into(), source })?;
+    let exchange = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| answer(error.to_string()))?;
+        let connection = tokio::spawn(connection);
+        let request = hyper::Request::get("/v1/stats")
+            .header(hyper::header::HOST, "lnic")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| answer(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(|error| answer(error.to_string()))?;
+        if !response.status().is_success() {
+            return Err(answer(format!("answered {}", response.status())));
+        }
+        let body =
+            Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(|error| answer(error.to_string()))?;
+        connection.abort();
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| answer(error.to_string()))
+    };
+    tokio::time::timeout(ANSWER_TIME, exchange)
+        .await
+        .map_err(|_| answer(format!("no answer in {} s", ANSWER_TIME.as_secs())))?
+}

@@ -1,0 +1,274 @@
+//! The validated configuration: lcores, memory, ports, lambdas and rules as plain values. Whoever holds a [`Topology`] need not
+//! check anything again.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use crate::control::config::{self, Cpu, Error, Kind, Machine, Problem, Problems};
+use crate::ids::{Generation, LambdaId, LambdaRef, LambdaSlot, LcoreId, PortId, QueueId};
+use crate::matcher::{Egress, Rule};
+use crate::port::fault::Faults;
+
+mod devargs;
+mod lambdas;
+mod memory;
+mod ports;
+mod rules;
+mod system;
+
+#[cfg(test)]
+mod tests;
+
+pub use devargs::{Devargs, DeviceKind};
+pub use memory::{HugepageMode, Memory, NoHugepages, Pages, SMALL_PAGE_BYTES};
+
+/// Where a configuration that names none has its control socket.
+pub const DEFAULT_SOCKET: &str = "/run/lnic/lnic.sock";
+
+/// Everything that an appliance is started from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topology {
+    /// Name of the appliance.
+    pub name: String,
+    /// Unix socket of the control plane.
+    pub socket: PathBuf,
+    /// Memory of the data path.
+    pub memory: Memory,
+    /// Further arguments for DPDK's EAL, as they are.
+    pub eal_extra_args: Vec<String>,
+    /// CPUs and what they do.
+    pub lcores: Lcores,
+    /// What a worker does that has nothing to do.
+    pub idle: Idle,
+    /// UDP port of λ-RPC on the ports' own addresses.
+    pub rpc_port: u16,
+    /// Budgets of lambdas.
+    pub budget: Budget,
+    /// Ports; [`PortId`]s are places in this list.
+    pub ports: Vec<PortSpec>,
+    /// Lambdas; [`LambdaSlot`]s are places in this list.
+    pub lambdas: Vec<LambdaSpec>,
+    /// Rules that the configuration writes out, each with its lambda's slot and the first generation.
+    pub rules: Vec<Rule>,
+}
+
+/// CPUs and what they do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lcores {
+    /// Sleeps; the control threads run on its CPU too. It is lcore 0.
+    pub main: Lcore,
+    /// Poll; lcores 1 and up. Never empty. A worker shares the main lcore's CPU only if there is no other.
+    pub workers: Vec<Lcore>,
+}
+
+/// One lcore and its CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lcore {
+    /// The lcore.
+    pub id: LcoreId,
+    /// The CPU that it is pinned to.
+    pub cpu: Cpu,
+}
+
+/// What a worker does that has nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// Empty polls before it sleeps.
+    pub spin_polls: u32,
+    /// How it sleeps.
+    pub sleep: Sleep,
+    /// Length of a sleep by timer.
+    pub timer_us: u32,
+    /// Longest sleep on a descriptor.
+    pub max_sleep_ms: u32,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self { spin_polls: 2_000, sleep: Sleep::Auto, timer_us: 50, max_sleep_ms: 100 }
+    }
+}
+
+/// How an idle worker sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// On the ports' descriptors if all of them have one, else by timer.
+    Auto,
+    /// On the ports' descriptors; a port without one is an error at start.
+    Descriptor,
+    /// By timer.
+    Timer,
+    /// It polls for ever.
+    Never,
+}
+
+/// Budgets of lambdas, in fuel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// For a lambda that names none.
+    pub default_fuel: u64,
+    /// Most that a lambda may name.
+    pub max_fuel: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { default_fuel: 1_000_000, max_fuel: 100_000_000 }
+    }
+}
+
+/// One port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortSpec {
+    /// Its place in the configuration.
+    pub id: PortId,
+    /// Its name.
+    pub name: String,
+    /// What drives it.
+    pub driver: Driver,
+    /// Its IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// The MAC address that it shall have; else the device's own.
+    pub mac: Option<[u8; 6]>,
+    /// Largest IP packet, in bytes.
+    pub mtu: u16,
+    /// Queue pairs.
+    pub queues: Queues,
+    /// Takes frames for any MAC.
+    pub promiscuous: bool,
+    /// Accepts checksums that hold only the pseudo-header's sum.
+    pub partial_checksums: bool,
+    /// Port that gets unmatched frames; its own frames leave through this one.
+    pub host: Option<PortId>,
+    /// Times that a full transmit queue is tried again before frames are dropped.
+    pub tx_retries: u16,
+    /// Faults to inject, for tests.
+    pub fault: Option<Faults>,
+    /// Everything that passes is recorded here.
+    pub capture: Option<PathBuf>,
+}
+
+/// What drives a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// A device of DPDK's.
+    Dpdk(Devargs),
+    /// Files: replays one, records into the other. At least one is set.
+    Pcap {
+        /// Replayed.
+        read: Option<PathBuf>,
+        /// Recorded into.
+        write: Option<PathBuf>,
+    },
+}
+
+/// Queue pairs of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queues {
+    /// One for each worker, as far as the device has them.
+    PerWorker,
+    /// This many, at most one for each worker.
+    Count(u16),
+}
+
+/// One lambda.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LambdaSpec {
+    /// Its name.
+    pub name: String,
+    /// Its ID on the wire.
+    pub id: LambdaId,
+    /// WebAssembly module.
+    pub file: PathBuf,
+    /// Exported function to call.
+    pub entry: String,
+    /// Most fuel of one invocation.
+    pub budget_fuel: u64,
+    /// Where its frames may go.
+    pub egress: Egress,
+    /// λ-RPC messages with its ID reach it without a rule.
+    pub rpc: bool,
+}
+
+impl Topology {
+    /// Reads and judges a configuration on this machine. Anything wrong, and anything that it names and the machine lacks, is
+    /// an error.
+    pub fn load(path: &Path, machine: &Machine) -> Result<Self, Error> {
+        let (topology, absent) = Self::examine(path, machine)?;
+        if absent.is_empty() {
+            Ok(topology)
+        } else {
+            Err(Error::Invalid { path: path.into(), problems: absent })
+        }
+    }
+
+    /// Like [`load`](Self::load), but what the machine lacks is returned beside the topology.
+    pub fn examine(path: &Path, machine: &Machine) -> Result<(Self, Vec<Problem>), Error> {
+        let text = config::read(path)?;
+        Self::from_text(&text, path, machine)
+    }
+
+    /// Judges the text of a configuration; relative paths start at the folder of `path`.
+    pub fn from_text(text: &str, path: &Path, machine: &Machine) -> Result<(Self, Vec<Problem>), Error> {
+        let mut problems = Problems::new(text);
+        let raw = config::parse(text, &mut problems);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let topology = system::topology(&raw, folder, machine, &mut problems);
+        let problems = problems.into_sorted();
+        if problems.iter().any(|problem| problem.kind == Kind::Wrong) {
+            return Err(Error::Invalid { path: path.into(), problems });
+        }
+        Ok((topology, problems))
+    }
+
+    /// All rules for [`Table::build`](crate::matcher::Table::build): first λ-RPC ID → lambda for every lambda that has it, at
+    /// priority 0, then the written ones; so a written rule needs priority 1 to take a lambda's messages away. `references`
+    /// are the deployed lambdas by slot; rules of a slot that is not among them are left out.
+    #[must_use]
+    pub fn match_rules(&self, references: &[LambdaRef]) -> Vec<Rule> {
+        let by_id = self.lambdas.iter().zip(references).filter(|(lambda, _)| lambda.rpc);
+        let by_id = by_id
+            .map(|(lambda, &reference)| Rule { egress: lambda.egress, ..Rule::rpc(lambda.id, reference) });
+        let written = self.rules.iter().filter_map(|rule| {
+            let lambda = *references.get(rule.lambda.slot.index())?;
+            Some(Rule { lambda, ..rule.clone() })
+        });
+        by_id.chain(written).collect()
+    }
+
+    /// The lambdas as they are first deployed, by slot.
+    #[must_use]
+    pub fn references(&self) -> Vec<LambdaRef> {
+        let slots = (0..).take(self.lambdas.len()).map(LambdaSlot::new);
+        slots.map(|slot| LambdaRef { slot, generation: Generation::default() }).collect()
+    }
+
+    /// Queue pairs to ask a port's device for. The device may have fewer where it does not say so in its arguments.
+    #[must_use]
+    pub fn wanted_queues(&self, port: &PortSpec) -> u16 {
+        let limit = match &port.driver {
+            Driver::Dpdk(devargs) => devargs.queue_limit().unwrap_or(u16::MAX),
+            Driver::Pcap { .. } => 1,
+        };
+        match port.queues {
+            Queues::Count(count) => count,
+            Queues::PerWorker => limit.min(self.lcores.workers.len() as u16),
+        }
+    }
+
+    /// Which queues each worker polls, given how many each port has: queue n belongs to worker n, so that the first worker has
+    /// a queue on every port.
+    #[must_use]
+    pub fn polling(&self, queues: &[u16]) -> Vec<Vec<(PortId, QueueId)>> {
+        let workers = self.lcores.workers.len();
+        let mut plan = vec![Vec::new(); workers];
+        for (port, &count) in self.ports.iter().zip(queues) {
+            for queue in 0..count {
+                plan[usize::from(queue) % workers].push((port.id, QueueId::new(queue)));
+            }
+        }
+        plan
+    }
+}

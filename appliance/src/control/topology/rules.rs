@@ -1,0 +1,238 @@
+//! Judges `[[rules]]`.
+
+use toml::Spanned;
+
+use super::{LambdaSpec, PortSpec};
+use crate::control::config::raw::{self, Scalar, Value};
+use crate::control::config::{Problems, nearest, quoted};
+use crate::ids::{Generation, LambdaRef, LambdaSlot};
+use crate::matcher::{Error, Parameters, PortRange, Prefix, Rule, VlanMatch};
+
+/// Most rules that a configuration writes out.
+const RULES: usize = 65_536;
+/// Protocols that have names here.
+const PROTOCOLS: [(&str, u8); 5] = [("icmp", 1), ("tcp", 6), ("udp", 17), ("icmpv6", 58), ("sctp", 132)];
+/// Largest VLAN identifier.
+const VLAN: u16 = 4094;
+
+/// Judges all rules.
+pub(super) fn rules(
+    raw: &[Spanned<raw::Rule>],
+    ports: &[PortSpec],
+    lambdas: &[LambdaSpec],
+    problems: &mut Problems<'_>,
+) -> Vec<Rule> {
+    if let Some(extra) = raw.get(RULES) {
+        problems.wrong(Some(extra.span()), format!("{} [[rules]], over the limit of {RULES}", raw.len()));
+    }
+    let mut rules = Vec::new();
+    for (at, rule) in raw.iter().take(RULES).enumerate() {
+        rules.push(one(at, rule, ports, lambdas, problems));
+    }
+    rules
+}
+
+fn one(
+    at: usize,
+    raw: &Spanned<raw::Rule>,
+    ports: &[PortSpec],
+    lambdas: &[LambdaSpec],
+    problems: &mut Problems<'_>,
+) -> Rule {
+    let span = raw.span();
+    let raw = raw.get_ref();
+    let place = match &raw.lambda {
+        Some(lambda) => format!("rule {} (lambda \"{}\")", at + 1, lambda.get_ref()),
+        None => format!("rule {}", at + 1),
+    };
+    let mut slot = 0;
+    match &raw.lambda {
+        Some(value) => {
+            let names = lambdas.iter().map(|lambda| lambda.name.as_str());
+            slot = named(&place, "lambda", value, names, problems).unwrap_or(0);
+        }
+        None => problems.wrong(Some(span.clone()), format!("{place}: names no lambda")),
+    }
+    let port = raw.port.as_ref().and_then(|value| {
+        let index = named(&place, "port", value, ports.iter().map(|port| port.name.as_str()), problems)?;
+        Some(ports[index].id)
+    });
+    let rule = Rule {
+        priority: problems.integer(&format!("{place}: priority"), &raw.priority, 0..=u32::MAX, 0),
+        lambda: LambdaRef { slot: LambdaSlot::new(slot as u32), generation: Generation::default() },
+        rpc_lambda: None,
+        port,
+        vlan: vlan(&place, &raw.vlan, problems),
+        source: prefix(&place, "source", &raw.source, problems),
+        destination: prefix(&place, "destination", &raw.destination, problems),
+        protocol: protocol(&place, &raw.protocol, problems),
+        source_port: port_range(&place, "source_port", &raw.source_port, problems),
+        destination_port: port_range(&place, "destination_port", &raw.destination_port, problems),
+        ether_type: ether_type(&place, &raw.ether_type, problems),
+        parameters: parameters(&place, raw, problems),
+        egress: lambdas.get(slot).map(|lambda| lambda.egress).unwrap_or_default(),
+    };
+    together(&place, &rule, span, problems);
+    rule
+}
+
+/// Conditions that no frame can meet together.
+fn together(place: &str, rule: &Rule, span: std::ops::Range<usize>, problems: &mut Problems<'_>) {
+    if let (Some(source), Some(destination)) = (rule.source, rule.destination)
+        && source.is_ipv4() != destination.is_ipv4()
+    {
+        problems.wrong(
+            Some(span.clone()),
+            format!(
+                "{place}: source {source} and destination {destination} are of different address families"
+            ),
+        );
+    }
+    let with_ports = rule.source_port != PortRange::Any || rule.destination_port != PortRange::Any;
+    if let (true, Some(protocol)) = (with_ports, rule.protocol)
+        && !matches!(protocol, 6 | 17)
+    {
+        problems.wrong(
+            Some(span.clone()),
+            format!("{place}: ports need protocol \"tcp\" or \"udp\", or none: {protocol} has none"),
+        );
+    }
+    let family =
+        rule.source.or(rule.destination).map(|prefix| if prefix.is_ipv4() { 0x0800 } else { 0x86dd });
+    if let (Some(family), Some(ether_type)) = (family, rule.ether_type)
+        && family != ether_type
+    {
+        problems.wrong(
+            Some(span),
+            format!("{place}: ether_type {ether_type:#06x} is not that of its prefixes, {family:#06x}"),
+        );
+    }
+}
+
+/// The place of a name in a list.
+fn named<'n>(
+    place: &str,
+    key: &str,
+    value: &Spanned<String>,
+    names: impl Iterator<Item = &'n str> + Clone,
+    problems: &mut Problems<'_>,
+) -> Option<usize> {
+    let wanted = value.get_ref();
+    let found = names.clone().position(|name| name == wanted);
+    if found.is_none() {
+        let hint = match nearest(wanted, names.clone()) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None if names.clone().next().is_none() => "there is none".into(),
+            None => format!("there are {}", quoted(names.take(20))),
+        };
+        problems.wrong(Some(value.span()), format!("{place}: no {key} \"{wanted}\": {hint}"));
+    }
+    found
+}
+
+fn vlan(place: &str, value: &Value<Scalar>, problems: &mut Problems<'_>) -> VlanMatch {
+    let Some(value) = value else { return VlanMatch::Any };
+    match value.get_ref() {
+        Scalar::Text(text) if text == "untagged" => return VlanMatch::Untagged,
+        Scalar::Integer(number) => {
+            if let Some(vlan) = u16::try_from(*number).ok().filter(|vlan| *vlan <= VLAN) {
+                return VlanMatch::Exact(vlan);
+            }
+        }
+        _ => {}
+    }
+    problems.wrong(
+        Some(value.span()),
+        format!("{place}: vlan: {}: allowed are 0–{VLAN} and \"untagged\"", value.get_ref()),
+    );
+    VlanMatch::Any
+}
+
+fn prefix(place: &str, key: &str, value: &Value<String>, problems: &mut Problems<'_>) -> Option<Prefix> {
+    let value = value.as_ref()?;
+    let parsed: Result<Prefix, Error> = value.get_ref().parse();
+    parsed.map_err(|error| problems.wrong(Some(value.span()), format!("{place}: {key}: {error}"))).ok()
+}
+
+fn protocol(place: &str, value: &Value<Scalar>, problems: &mut Problems<'_>) -> Option<u8> {
+    let value = value.as_ref()?;
+    let found = match value.get_ref() {
+        Scalar::Text(text) => PROTOCOLS.iter().find(|(name, _)| name == text).map(|(_, number)| *number),
+        Scalar::Integer(number) => u8::try_from(*number).ok(),
+        _ => None,
+    };
+    if found.is_none() {
+        let names = quoted(PROTOCOLS.iter().map(|(name, _)| *name));
+        problems.wrong(
+            Some(value.span()),
+            format!("{place}: protocol: {}: allowed are {names} and 0–255", value.get_ref()),
+        );
+    }
+    found
+}
+
+fn port_range(place: &str, key: &str, value: &Value<Scalar>, problems: &mut Problems<'_>) -> PortRange {
+    let Some(value) = value else { return PortRange::Any };
+    let found = match value.get_ref() {
+        Scalar::Integer(port) => u16::try_from(*port).ok().map(PortRange::Exact),
+        Scalar::Text(text) => text.split_once('-').and_then(|(first, last)| {
+            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (first <= last).then_some(PortRange::Inclusive(first, last))
+        }),
+        _ => None,
+    };
+    if found.is_none() {
+        problems.wrong(
+            Some(value.span()),
+            format!(
+                "{place}: {key}: {}: allowed are 0–65535 and a range such as \"1000-2000\"",
+                value.get_ref()
+            ),
+        );
+    }
+    found.unwrap_or_default()
+}
+
+fn ether_type(place: &str, value: &Value<i64>, problems: &mut Problems<'_>) -> Option<u16> {
+    let number = *value.as_ref()?.get_ref();
+    match u16::try_from(number) {
+        Ok(ether_type) if ether_type >= 0x0600 => Some(ether_type),
+        _ => {
+            let span = value.as_ref().map(Spanned::span);
+            problems.wrong(span, format!("{place}: ether_type: {number:#06x} is not in 0x0600–0xffff"));
+            None
+        }
+    }
+}
+
+fn parameters(place: &str, raw: &raw::Rule, problems: &mut Problems<'_>) -> Parameters {
+    let (key, span, bytes) = match (&raw.parameters, &raw.parameters_hex) {
+        (None, None) => return Parameters::EMPTY,
+        (Some(_), Some(hex)) => {
+            let text = format!("{place}: parameters and parameters_hex: at most one of them");
+            problems.wrong(Some(hex.span()), text);
+            return Parameters::EMPTY;
+        }
+        (Some(text), None) => ("parameters", text.span(), text.get_ref().as_bytes().to_vec()),
+        (None, Some(hex)) => match from_hex(hex.get_ref()) {
+            Some(bytes) => ("parameters_hex", hex.span(), bytes),
+            None => {
+                let text =
+                    format!("{place}: parameters_hex: \"{}\" is not pairs of hex digits", hex.get_ref());
+                problems.wrong(Some(hex.span()), text);
+                return Parameters::EMPTY;
+            }
+        },
+    };
+    Parameters::new(&bytes).unwrap_or_else(|error| {
+        problems.wrong(Some(span), format!("{place}: {key}: {error}"));
+        Parameters::EMPTY
+    })
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect();
+    let (pairs, rest) = digits.as_deref()?.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}

@@ -1,0 +1,118 @@
+//! Where each header of the frame that leaves will lie.
+
+use lnic_abi::Headers;
+use lnic_wire::rpc::Kind;
+
+use crate::frame::Frame;
+use crate::parser::{Parsed, Present};
+
+pub(super) const ETHERNET: usize = 14;
+pub(super) const VLAN: usize = 4;
+pub(super) const IPV4: usize = 20;
+pub(super) const IPV6: usize = 40;
+pub(super) const UDP: usize = 8;
+pub(super) const RPC: usize = 32;
+
+/// IP version of the frame that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ip {
+    None,
+    V4,
+    V6,
+}
+
+/// Offsets in the frame that leaves. What the lambda cannot change is kept and moved as one piece: IP options or extension
+/// headers after the IP header, and a TCP header before the payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) vlan: bool,
+    pub(super) ip: Ip,
+    pub(super) udp: bool,
+    pub(super) tcp: bool,
+    pub(super) rpc: Option<Kind>,
+    pub(super) network: usize,
+    /// Bytes of IP options or extension headers.
+    pub(super) extension: usize,
+    pub(super) transport: usize,
+    /// Bytes of the TCP header with its options.
+    tcp_bytes: usize,
+    pub(super) payload: usize,
+    pub(super) payload_bytes: usize,
+}
+
+impl Layout {
+    /// `None` if the headers contradict each other.
+    #[inline]
+    pub(super) fn plan(parsed: &Parsed, headers: &Headers, payload_bytes: usize) -> Option<Self> {
+        let present = parsed.key.present;
+        let (vlan, udp, tcp) = (headers.vlan.valid != 0, headers.udp.valid != 0, headers.tcp.valid != 0);
+        let rpc = if headers.rpc.valid != 0 { Some(Kind::new(headers.rpc.kind)?) } else { None };
+        let ip = match (headers.ipv4.valid != 0, headers.ipv6.valid != 0) {
+            (false, false) => Ip::None,
+            (true, false) => Ip::V4,
+            (false, true) => Ip::V6,
+            (true, true) => return None,
+        };
+        let had_tcp = present.has(Present::PORTS) && parsed.key.protocol == 6;
+        if (rpc.is_some() && !udp) || (udp && tcp) || ((udp || tcp) && ip == Ip::None) || (tcp && !had_tcp) {
+            return None;
+        }
+        let network = ETHERNET + if vlan { VLAN } else { 0 };
+        let (base, had_ip) = match ip {
+            Ip::None => (0, false),
+            Ip::V4 => (IPV4, present.has(Present::IPV4)),
+            Ip::V6 => (IPV6, present.has(Present::IPV6)),
+        };
+        // Options and extension headers belong to the version that they came with.
+        let extension = if had_ip { usize::from(parsed.transport - parsed.network).checked_sub(base)? } else { 0 };
+        // The chain of extension headers ends in the number of the upper layer, which then cannot change.
+        if ip == Ip::V6 && extension > 0 && upper_layer(headers, udp, tcp) != parsed.key.protocol {
+            return None;
+        }
+        let transport = network + base + extension;
+        let tcp_bytes = if tcp { usize::from(parsed.payload.checked_sub(parsed.transport)?) } else { 0 };
+        let l4 = if udp { UDP } else { tcp_bytes };
+        let payload = transport + l4 + if rpc.is_some() { RPC } else { 0 };
+        Some(Self { vlan, ip, udp, tcp, rpc, network, extension, transport, tcp_bytes, payload, payload_bytes })
+    }
+
+    /// Bytes of the whole frame.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        self.payload + self.payload_bytes
+    }
+
+    /// Sizes the frame and moves the kept pieces to where they will lie. False, and the frame unchanged, if it cannot hold it.
+    #[inline]
+    pub(super) fn make_room<F: Frame>(&self, frame: &mut F, parsed: &Parsed) -> bool {
+        let bytes = self.bytes();
+        let before = frame.bytes().len();
+        let old_transport = usize::from(parsed.transport);
+        let old_kept = old_transport - self.extension;
+        let new_kept = self.transport - self.extension;
+        let kept = self.extension + self.tcp_bytes;
+        if kept == 0 || old_kept == new_kept {
+            return frame.resize(bytes);
+        }
+        // Grow first: the pieces may move to where the frame does not reach yet.
+        if !frame.resize(bytes.max(before)) {
+            return false;
+        }
+        frame.bytes_mut().copy_within(old_kept..old_kept + kept, new_kept);
+        frame.resize(bytes)
+    }
+}
+
+/// Protocol number of what follows IP.
+#[inline]
+pub(super) fn upper_layer(headers: &Headers, udp: bool, tcp: bool) -> u8 {
+    if udp {
+        17
+    } else if tcp {
+        6
+    } else if headers.ipv4.valid != 0 {
+        headers.ipv4.protocol
+    } else {
+        headers.ipv6.protocol
+    }
+}

@@ -1,0 +1,77 @@
+//! Replies: what one is, and how the appliance makes its own.
+
+use lnic_abi::Headers;
+use lnic_wire::rpc::{Kind, Status};
+
+use crate::parser::{Interface, Parsed, Present};
+
+/// True if `headers` go back to the sender of the frame, on the port it came from, from the address it was sent to, and
+/// answer the request that it was. A lambda without the right to send elsewhere can make nothing else.
+#[inline]
+pub(super) fn is_reply(bytes: &[u8], parsed: &Parsed, headers: &Headers, interface: &Interface) -> bool {
+    let key = &parsed.key;
+    let Some(ethernet) = bytes.first_chunk::<12>() else { return false };
+    let back = headers.meta.egress_port == key.port.raw()
+        && headers.ethernet.destination[..] == ethernet[6..12]
+        && headers.ethernet.source == interface.mac
+        && (headers.vlan.valid != 0) == key.present.has(Present::VLAN)
+        && (headers.vlan.valid == 0 || headers.vlan.vid == key.vlan);
+    let addresses = if key.present.has(Present::IPV4) {
+        headers.ipv4.valid != 0
+            && mapped(headers.ipv4.source) == key.destination
+            && mapped(headers.ipv4.destination) == key.source
+    } else if key.present.has(Present::IPV6) {
+        headers.ipv6.valid != 0
+            && u128::from_be_bytes(headers.ipv6.source) == key.destination
+            && u128::from_be_bytes(headers.ipv6.destination) == key.source
+    } else {
+        headers.ipv4.valid == 0 && headers.ipv6.valid == 0 && headers.ethernet.ether_type == key.ether_type
+    };
+    let ports = headers.udp.valid == 0
+        || (headers.udp.source_port == key.destination_port && headers.udp.destination_port == key.source_port);
+    back && addresses && ports && answers(bytes, parsed, headers)
+}
+
+/// A λ-RPC request may only be answered by its own reply, and nothing else may look like one.
+#[inline]
+fn answers(bytes: &[u8], parsed: &Parsed, headers: &Headers) -> bool {
+    if !parsed.key.present.has(Present::RPC) {
+        return headers.rpc.valid == 0;
+    }
+    let rpc = usize::from(parsed.rpc);
+    let request_id = bytes.get(rpc + 8..).and_then(|rest| rest.first_chunk::<8>());
+    headers.rpc.valid != 0
+        && headers.rpc.kind == Kind::Reply.raw()
+        && headers.rpc.lambda_id == parsed.key.lambda
+        && request_id.is_some_and(|id| u64::from_be_bytes(*id) == headers.rpc.request_id)
+}
+
+#[inline]
+fn mapped(ipv4: u32) -> u128 {
+    0xFFFF_0000_0000 | u128::from(ipv4)
+}
+
+/// Turns the headers of a λ-RPC request into those of the appliance's own answer to it.
+pub fn into_reply(headers: &mut Headers, interface: &Interface, status: Status) {
+    turn_round(headers, interface);
+    headers.rpc.kind = Kind::Reply.raw();
+    headers.rpc.status = status.raw();
+    headers.rpc.credit = 0;
+    headers.rpc.service_us = 0;
+}
+
+/// Turns the headers of a λ-RPC PING into those of its PONG.
+pub fn into_pong(headers: &mut Headers, interface: &Interface) {
+    turn_round(headers, interface);
+    headers.rpc.kind = Kind::Pong.raw();
+}
+
+fn turn_round(headers: &mut Headers, interface: &Interface) {
+    headers.ethernet.destination = headers.ethernet.source;
+    headers.ethernet.source = interface.mac;
+    std::mem::swap(&mut headers.ipv4.source, &mut headers.ipv4.destination);
+    std::mem::swap(&mut headers.ipv6.source, &mut headers.ipv6.destination);
+    std::mem::swap(&mut headers.udp.source_port, &mut headers.udp.destination_port);
+    headers.ipv4.ttl = 64;
+    headers.ipv6.hop_limit = 64;
+}

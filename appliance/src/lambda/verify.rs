@@ -1,0 +1,205 @@
+//! Is this module a lambda? Judged from its bytes, before anything is compiled.
+
+use lnic_abi as abi;
+use wasmparser::{ExternalKind, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures};
+
+/// Bytes of a WebAssembly page.
+const PAGE_BYTES: u64 = 65_536;
+
+/// What a module may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the module.
+    pub module_bytes: usize,
+    /// Bytes of its linear memory.
+    pub memory_bytes: u64,
+    /// Elements of all its tables.
+    pub table_elements: u64,
+    /// Functions with a body.
+    pub functions: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { module_bytes: 4 << 20, memory_bytes: 64 << 20, table_elements: 10_000, functions: 10_000 }
+    }
+}
+
+/// What a verified module looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of linear memory, fixed.
+    pub memory_bytes: u64,
+    /// It exports `init`.
+    pub has_init: bool,
+}
+
+/// Why a module is not a lambda.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum VerifyError {
+    /// Over a limit.
+    #[error("{what}: {value}, over the limit of {limit}")]
+    Limit {
+        /// What is too large.
+        what: &'static str,
+        /// How large it is.
+        value: u64,
+        /// How large it may be.
+        limit: u64,
+    },
+    /// Not valid WebAssembly, or it uses a proposal that lambdas may not.
+    #[error("not a valid module: {0}")]
+    Invalid(String),
+    /// Imports are not provided.
+    #[error("imports \"{module}\".\"{name}\": a lambda imports nothing")]
+    Import {
+        /// Module of the import.
+        module: String,
+        /// Its name.
+        name: String,
+    },
+    /// A start function would run outside a budget.
+    #[error("has a start function: use the export \"init\" instead")]
+    Start,
+    /// No memory, or several, or a shared or 64-bit one.
+    #[error("needs exactly one 32-bit unshared memory of its own")]
+    Memory,
+    /// The memory can grow.
+    #[error("memory: minimum {minimum} and maximum {maximum:?} pages differ: link with --initial-memory equal to --max-memory")]
+    Growable {
+        /// Pages at the start.
+        minimum: u64,
+        /// Pages at the most.
+        maximum: Option<u64>,
+    },
+    /// A needed export is absent.
+    #[error("does not export \"{0}\": build it with `lnic build`")]
+    Missing(String),
+    /// An export is something else than it must be.
+    #[error("export \"{name}\" is not {expected}")]
+    Export {
+        /// Name of the export.
+        name: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// Built for another ABI.
+    #[error("built for ABI \"{0}\", this is {expected}", expected = abi::EXPORT_VERSION)]
+    Version(String),
+}
+
+/// Judges a module. Bounded: linear in its bytes.
+pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, VerifyError> {
+    within("bytes of the module", wasm.len() as u64, limits.module_bytes as u64)?;
+    let features = WasmFeatures::WASM2
+        .union(WasmFeatures::THREADS)
+        .union(WasmFeatures::TAIL_CALL)
+        .difference(WasmFeatures::MULTI_MEMORY)
+        .difference(WasmFeatures::MEMORY64);
+    let types = Validator::new_with_features(features)
+        .validate_all(wasm)
+        .map_err(|error| VerifyError::Invalid(error.to_string()))?;
+    let types = types.as_ref();
+
+    let mut memory = None;
+    let mut table_elements = 0u64;
+    let mut exports: Vec<(&str, ExternalKind, u32)> = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.map_err(invalid)? {
+            Payload::ImportSection(imports) => {
+                if let Some(import) = imports.into_imports().next() {
+                    let import = import.map_err(invalid)?;
+                    let (TypeRef::Func(_)
+                    | TypeRef::FuncExact(_)
+                    | TypeRef::Table(_)
+                    | TypeRef::Memory(_)
+                    | TypeRef::Global(_)
+                    | TypeRef::Tag(_)) = import.ty;
+                    return Err(VerifyError::Import { module: import.module.into(), name: import.name.into() });
+                }
+            }
+            Payload::StartSection { .. } => return Err(VerifyError::Start),
+            Payload::FunctionSection(functions) => {
+                within("functions", functions.count().into(), limits.functions.into())?;
+            }
+            Payload::TableSection(tables) => {
+                for table in tables {
+                    let kind = table.map_err(invalid)?.ty;
+                    table_elements = table_elements.saturating_add(kind.maximum.unwrap_or(kind.initial)).max(kind.initial);
+                    within("table elements", table_elements, limits.table_elements)?;
+                }
+            }
+            Payload::MemorySection(memories) => {
+                for found in memories {
+                    let found = found.map_err(invalid)?;
+                    if memory.is_some() || found.shared || found.memory64 {
+                        return Err(VerifyError::Memory);
+                    }
+                    memory = Some(found);
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export.map_err(invalid)?;
+                    exports.push((export.name, export.kind, export.index));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    let memory = memory.ok_or(VerifyError::Memory)?;
+    if memory.maximum != Some(memory.initial) {
+        return Err(VerifyError::Growable { minimum: memory.initial, maximum: memory.maximum });
+    }
+    let memory_bytes = memory.initial.saturating_mul(PAGE_BYTES);
+    within("bytes of memory", memory_bytes, limits.memory_bytes)?;
+
+    let find = |name: &str| exports.iter().find(|export| export.0 == name).map(|export| (export.1, export.2));
+    let function = |name: &str, parameters: &[ValType], results: &[ValType], expected: &'static str| {
+        let (kind, index) = find(name).ok_or_else(|| VerifyError::Missing(name.into()))?;
+        let matches = kind == ExternalKind::Func && {
+            let signature = types.get(types.core_function_at(index)).map(|subtype| &subtype.composite_type.inner);
+            matches!(signature, Some(wasmparser::CompositeInnerType::Func(signature))
+                if signature.params() == parameters && signature.results() == results)
+        };
+        if matches { Ok(()) } else { Err(VerifyError::Export { name: name.into(), expected }) }
+    };
+    let global = |name: &str, mutable: bool, expected: &'static str| {
+        let (kind, index) = find(name).ok_or_else(|| VerifyError::Missing(name.into()))?;
+        let matches = kind == ExternalKind::Global && {
+            let found = types.global_at(index);
+            found.content_type == ValType::I32 && (found.mutable || !mutable)
+        };
+        if matches { Ok(()) } else { Err(VerifyError::Export { name: name.into(), expected }) }
+    };
+
+    if find(abi::EXPORT_VERSION).is_none() {
+        let other = exports.iter().find(|export| export.0.starts_with("lnic_abi_"));
+        return Err(match other {
+            Some(other) => VerifyError::Version(other.0.into()),
+            None => VerifyError::Missing(abi::EXPORT_VERSION.into()),
+        });
+    }
+    match find(abi::EXPORT_MEMORY) {
+        Some((ExternalKind::Memory, _)) => {}
+        Some(_) => return Err(VerifyError::Export { name: abi::EXPORT_MEMORY.into(), expected: "a memory" }),
+        None => return Err(VerifyError::Missing(abi::EXPORT_MEMORY.into())),
+    }
+    global(abi::EXPORT_HEAP_BASE, false, "an i32 global")?;
+    global(abi::EXPORT_STACK_POINTER, true, "a mutable i32 global")?;
+    function(entry, &[ValType::I32, ValType::I32], &[ValType::I32], "a function (i32, i32) -> i32")?;
+    let has_init = find(abi::EXPORT_INIT).is_some();
+    if has_init {
+        function(abi::EXPORT_INIT, &[], &[], "a function () -> ()")?;
+    }
+    Ok(Shape { memory_bytes, has_init })
+}
+
+fn within(what: &'static str, value: u64, limit: u64) -> Result<(), VerifyError> {
+    if value <= limit { Ok(()) } else { Err(VerifyError::Limit { what, value, limit }) }
+}
+
+fn invalid(error: wasmparser::BinaryReaderError) -> VerifyError {
+    VerifyError::Invalid(error.to_string())
+}

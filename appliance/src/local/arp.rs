@@ -1,0 +1,41 @@
+//! ARP requests for the port's IPv4 address (RFC 826), probes included (RFC 5227).
+
+use lnic_wire::arp::{PACKET_BYTES, Packet, REPLY, REQUEST, Repr};
+use lnic_wire::ethernet;
+
+use super::{Answer, address, is_peer_ipv4, sender};
+use crate::frame::Frame;
+use crate::observe::DropReason;
+use crate::parser::{Interface, Parsed};
+
+pub(super) fn answer<F: Frame>(frame: &mut F, parsed: &Parsed, interface: &Interface) -> Answer {
+    let network = usize::from(parsed.network);
+    let bytes = frame.bytes();
+    let Ok(packet) = Packet::new_checked(bytes.get(network..).unwrap_or_default()) else {
+        return Answer::Drop(DropReason::Neighbour);
+    };
+    let (asker_mac, asker_ipv4, target) = (packet.source_mac(), packet.source_ipv4(), packet.target_ipv4());
+    // An asker who has the address that it asks for announces it.
+    if packet.operation() != REQUEST || !interface.owns_ipv4(target) || asker_ipv4 == target {
+        return Answer::NotLocal;
+    }
+    // A probe comes from no address.
+    let plausible = asker_ipv4.is_unspecified() || is_peer_ipv4(asker_ipv4, interface);
+    if sender(bytes).is_none() || ethernet::is_multicast(asker_mac) || !plausible {
+        return Answer::Drop(DropReason::Neighbour);
+    }
+    // Sheds padding; shrinking cannot fail.
+    frame.resize(network + PACKET_BYTES);
+    let bytes = frame.bytes_mut();
+    address(bytes, asker_mac, interface);
+    let reply = Repr {
+        operation: REPLY,
+        source_mac: interface.mac,
+        source_ipv4: target,
+        target_mac: asker_mac,
+        target_ipv4: asker_ipv4,
+    };
+    reply.emit(&mut bytes[network..]);
+    frame.set_tx_offload(None);
+    Answer::Reply
+}

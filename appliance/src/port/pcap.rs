@@ -1,0 +1,160 @@
+//! Files as a port: replays a capture into the appliance, records what leaves it. Classic pcap, Ethernet link type.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pcap_file::DataLink;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+
+use super::Port;
+use super::trace::{Direction, Sink};
+use crate::frame::{Burst, Frame, FrameSource};
+
+/// Longest frame that is recorded whole.
+const SNAP_BYTES: u32 = 65_535;
+
+/// A capture file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Opening or creating it.
+    #[error("capture {path}: {source}")]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Reading it.
+    #[error("capture {path}: not a pcap file: {reason}")]
+    Format {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Frames of another kind.
+    #[error("capture {path}: link type {link_type:?}, only Ethernet can be replayed")]
+    LinkType {
+        /// Its path.
+        path: PathBuf,
+        /// What it holds.
+        link_type: DataLink,
+    },
+}
+
+/// Replays one file and records into another; either may be absent.
+pub struct PcapPort<S> {
+    source: S,
+    reader: Option<PcapReader<BufReader<File>>>,
+    recorder: Option<Recorder>,
+    read_error: Option<String>,
+    skipped: u64,
+}
+
+impl<S: FrameSource> PcapPort<S> {
+    /// Opens `read` for replay, as fast as it is polled, and creates `write` for what is sent.
+    pub fn open(source: S, read: Option<&Path>, write: Option<&Path>) -> Result<Self, Error> {
+        let reader = read.map(open_reader).transpose()?;
+        let recorder = write.map(Recorder::create).transpose()?;
+        Ok(Self { source, reader, recorder, read_error: None, skipped: 0 })
+    }
+
+    /// What ended the replay early, if anything did.
+    #[must_use]
+    pub fn read_error(&self) -> Option<&str> {
+        self.read_error.as_deref()
+    }
+
+    /// Frames of the file that no buffer could hold.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+}
+
+fn open_reader(path: &Path) -> Result<PcapReader<BufReader<File>>, Error> {
+    let file = File::open(path).map_err(|source| Error::File { path: path.into(), source })?;
+    let reader = PcapReader::new(BufReader::new(file))
+        .map_err(|error| Error::Format { path: path.into(), reason: error.to_string() })?;
+    match reader.header().datalink {
+        DataLink::ETHERNET => Ok(reader),
+        link_type => Err(Error::LinkType { path: path.into(), link_type }),
+    }
+}
+
+impl<S: FrameSource> Port<S::Frame> for PcapPort<S> {
+    fn rx(&mut self, burst: &mut Burst<S::Frame>) -> usize {
+        let first = burst.len();
+        while !burst.is_full() {
+            let Some(reader) = &mut self.reader else { break };
+            match reader.next_packet() {
+                Some(Ok(packet)) => match self.source.frame(&packet.data) {
+                    Some(frame) => burst.push(frame),
+                    None => self.skipped += 1,
+                },
+                Some(Err(error)) => {
+                    self.read_error = Some(error.to_string());
+                    self.reader = None;
+                }
+                None => self.reader = None,
+            }
+        }
+        burst.len() - first
+    }
+
+    fn tx(&mut self, burst: &mut Burst<S::Frame>) -> usize {
+        let count = burst.len();
+        for frame in burst.drain(..) {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.record(frame.bytes());
+            }
+        }
+        count
+    }
+
+    fn exhausted(&self) -> bool {
+        self.reader.is_none()
+    }
+}
+
+/// Writes frames to a pcap file; as a [`Sink`] it records both directions of a traced port.
+pub struct Recorder {
+    writer: PcapWriter<BufWriter<File>>,
+    failed: bool,
+}
+
+impl Recorder {
+    /// Creates or overwrites the file.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let file = File::create(path).map_err(|source| Error::File { path: path.into(), source })?;
+        let header = PcapHeader { snaplen: SNAP_BYTES, datalink: DataLink::ETHERNET, ..PcapHeader::default() };
+        let writer = PcapWriter::with_header(BufWriter::new(file), header)
+            .map_err(|error| Error::Format { path: path.into(), reason: error.to_string() })?;
+        Ok(Self { writer, failed: false })
+    }
+
+    /// Records one frame, now. After a write error (disk full) the rest is not recorded.
+    pub fn record(&mut self, bytes: &[u8]) {
+        if self.failed {
+            return;
+        }
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let kept = &bytes[..bytes.len().min(SNAP_BYTES as usize)];
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.failed = self.writer.write_packet(&PcapPacket::new(time, length, kept)).is_err();
+    }
+
+    /// True once a write has failed.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+}
+
+impl Sink for Recorder {
+    fn see(&mut self, _direction: Direction, bytes: &[u8]) {
+        self.record(bytes);
+    }
+}

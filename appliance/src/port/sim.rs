@@ -1,0 +1,197 @@
+//! A port in memory, for tests, simulations and benchmarks: deterministic, no root, no hugepages.
+//!
+//! A [`SimPool`] recycles its buffers, so a running simulation allocates nothing; [`SimPort::pair`] gives the appliance's end
+//! and the [`SimPeer`] that plays the network.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::{Capabilities, Port};
+use crate::frame::{Burst, Checksum, ChecksumOffload, Frame, FrameSource};
+
+/// A bounded pool of equal buffers.
+#[derive(Clone)]
+pub struct SimPool(Rc<PoolInner>);
+
+struct PoolInner {
+    free: RefCell<Vec<Box<[u8]>>>,
+    frames: usize,
+    frame_bytes: usize,
+}
+
+impl SimPool {
+    /// Allocates `frames` buffers of `frame_bytes` each.
+    #[must_use]
+    pub fn new(frames: usize, frame_bytes: usize) -> Self {
+        let free = (0..frames).map(|_| vec![0; frame_bytes].into_boxed_slice()).collect();
+        Self(Rc::new(PoolInner { free: RefCell::new(free), frames, frame_bytes }))
+    }
+
+    /// Buffers that are not in use.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.0.free.borrow().len()
+    }
+
+    /// Buffers in all.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.0.frames
+    }
+}
+
+impl FrameSource for SimPool {
+    type Frame = SimFrame;
+
+    fn frame(&mut self, bytes: &[u8]) -> Option<SimFrame> {
+        if bytes.len() > self.0.frame_bytes {
+            return None;
+        }
+        let mut buffer = self.0.free.borrow_mut().pop()?;
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        Some(SimFrame {
+            buffer,
+            length: bytes.len(),
+            pool: Rc::clone(&self.0),
+            ip_checksum: Checksum::Unknown,
+            l4_checksum: Checksum::Unknown,
+            offload: None,
+        })
+    }
+}
+
+/// A frame of a [`SimPool`]; goes back to it when dropped.
+pub struct SimFrame {
+    buffer: Box<[u8]>,
+    length: usize,
+    pool: Rc<PoolInner>,
+    /// What the simulated card says of the IPv4 header checksum.
+    pub ip_checksum: Checksum,
+    /// What the simulated card says of the UDP or TCP checksum.
+    pub l4_checksum: Checksum,
+    /// What the deparser asked the card for.
+    pub offload: Option<ChecksumOffload>,
+}
+
+impl Drop for SimFrame {
+    fn drop(&mut self) {
+        self.pool.free.borrow_mut().push(std::mem::take(&mut self.buffer));
+    }
+}
+
+impl Frame for SimFrame {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.length]
+    }
+
+    fn resize(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.buffer.len();
+        if fits {
+            self.length = bytes;
+        }
+        fits
+    }
+
+    fn capacity(&self) -> usize {
+        self.buffer.len()
+    }
+
+    fn ip_checksum(&self) -> Checksum {
+        self.ip_checksum
+    }
+
+    fn l4_checksum(&self) -> Checksum {
+        self.l4_checksum
+    }
+
+    fn set_tx_offload(&mut self, offload: Option<ChecksumOffload>) {
+        self.offload = offload;
+    }
+}
+
+#[derive(Default)]
+struct Link {
+    to_appliance: RefCell<VecDeque<SimFrame>>,
+    from_appliance: RefCell<VecDeque<SimFrame>>,
+    /// Frames that the appliance may send before its queue is full.
+    room: Cell<usize>,
+}
+
+/// The appliance's end.
+pub struct SimPort {
+    link: Rc<Link>,
+    capabilities: Capabilities,
+}
+
+/// The network's end: what it sends, the appliance receives.
+pub struct SimPeer {
+    link: Rc<Link>,
+    pool: SimPool,
+}
+
+impl SimPort {
+    /// A link with both its ends. Neither end's queue is bounded until [`SimPeer::set_room`] says so.
+    #[must_use]
+    pub fn pair(pool: &SimPool, capabilities: Capabilities) -> (SimPort, SimPeer) {
+        let link = Rc::new(Link { room: Cell::new(usize::MAX), ..Link::default() });
+        (SimPort { link: Rc::clone(&link), capabilities }, SimPeer { link, pool: pool.clone() })
+    }
+}
+
+impl Port<SimFrame> for SimPort {
+    fn rx(&mut self, burst: &mut Burst<SimFrame>) -> usize {
+        let mut waiting = self.link.to_appliance.borrow_mut();
+        let count = waiting.len().min(burst.remaining_capacity());
+        burst.extend(waiting.drain(..count));
+        count
+    }
+
+    fn tx(&mut self, burst: &mut Burst<SimFrame>) -> usize {
+        let room = self.link.room.get();
+        let count = burst.len().min(room);
+        self.link.from_appliance.borrow_mut().extend(burst.drain(..count));
+        if room != usize::MAX {
+            self.link.room.set(room - count);
+        }
+        count
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+}
+
+impl SimPeer {
+    /// Sends a frame to the appliance; false if the pool is empty or the frame does not fit its buffers.
+    pub fn send(&mut self, bytes: &[u8]) -> bool {
+        let Some(frame) = self.pool.frame(bytes) else { return false };
+        self.send_frame(frame);
+        true
+    }
+
+    /// Sends a frame as it is, offload state included.
+    pub fn send_frame(&mut self, frame: SimFrame) {
+        self.link.to_appliance.borrow_mut().push_back(frame);
+    }
+
+    /// The next frame that the appliance sent.
+    pub fn receive(&mut self) -> Option<SimFrame> {
+        self.link.from_appliance.borrow_mut().pop_front()
+    }
+
+    /// Lets the appliance send this many more frames, then its queue is full.
+    pub fn set_room(&mut self, frames: usize) {
+        self.link.room.set(frames);
+    }
+
+    /// Frames that the appliance has not polled yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.link.to_appliance.borrow().len()
+    }
+}

@@ -1,0 +1,110 @@
+//! Every frame ends in exactly one way, whatever arrives: random bytes, mutated frames, faults on the way, a full port.
+
+mod support;
+
+use lnic::frame::Frame as _;
+use lnic::port::Capabilities;
+use lnic::port::fault::{Fault, Faults};
+use lnic::port::sim::SimPool;
+use proptest::prelude::*;
+use support::frames::*;
+use support::lab::{Deployed, Lab, module};
+
+fn lambdas() -> Vec<Deployed> {
+    vec![
+        Deployed::from_tree("echo", "echo"),
+        Deployed::wat(&module("unreachable")),
+        Deployed::wat(&module("i32.const -1")),
+        Deployed::wat(&module("i32.const 1")),
+        Deployed::wat(&module("i32.const 0")),
+    ]
+}
+
+/// A valid frame of one of the kinds that the path treats differently.
+fn valid() -> impl Strategy<Value = Vec<u8>> {
+    (0u32..8, prop::collection::vec(any::<u8>(), 0..300), 0u8..6).prop_map(|(lambda, payload, kind)| match kind {
+        0 => rpc4(lambda, &payload),
+        1 => rpc6(lambda, &payload),
+        2 => ethernet(Some(7), 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &request(lambda, &payload)))),
+        3 => ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(9, &payload))),
+        4 => ethernet(None, 0x0806, &payload),
+        _ => ethernet(None, 0x86DD, &ipv6(58, &[], &payload)),
+    })
+}
+
+fn arriving() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        2 => valid(),
+        3 => (valid(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut frame, at, value)| {
+            let at = at.index(frame.len());
+            frame[at] = value;
+            frame
+        }),
+        1 => (valid(), any::<prop::sample::Index>()).prop_map(|(mut frame, at)| {
+            frame.truncate(at.index(frame.len()));
+            frame
+        }),
+        1 => prop::collection::vec(any::<u8>(), 0..1600),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn received_is_sent_and_to_host_and_dropped(
+        frames in prop::collection::vec(arriving(), 1..120),
+        host in any::<bool>(),
+        room in prop_oneof![Just(usize::MAX), 0usize..40],
+        partial in any::<bool>(),
+        faults in (0.0..0.3f64, 0.0..0.3f64, 0.0..0.3f64, 0.0..0.3f64, any::<u64>()),
+    ) {
+        let source = SimPool::new(512, 2048);
+        let (drop, duplicate, corrupt, reorder, seed) = faults;
+        let faults = Faults { seed, drop, duplicate, corrupt, reorder };
+        let mut lab = Lab::with(
+            lambdas(),
+            host,
+            Capabilities::default(),
+            |interface| interface.partial_checksums = partial,
+            |port| Box::new(Fault::new(port, source.clone(), faults)),
+        );
+        lab.peers[0].set_room(room);
+        for frame in &frames {
+            prop_assert!(lab.peers[0].send(frame));
+        }
+        lab.settle();
+        for sent in lab.received(0) {
+            prop_assert!(sent.len() <= 1514 + 4, "{} bytes", sent.len());
+        }
+        lab.assert_balanced();
+        prop_assert_eq!(source.available(), source.frames());
+    }
+}
+
+#[test]
+fn a_fault_port_injects_what_it_counts() {
+    let pool = SimPool::new(2048, 256);
+    let (port, mut peer) = lnic::port::sim::SimPort::pair(&pool, Capabilities::default());
+    let faults = Faults { seed: 7, drop: 0.1, duplicate: 0.1, corrupt: 0.1, reorder: 0.1 };
+    let mut port = Fault::new(port, pool.clone(), faults);
+    let frames = 1000u16;
+    for number in 0..frames {
+        assert!(peer.send(&number.to_be_bytes().repeat(8)));
+    }
+    let mut received = Vec::new();
+    let mut burst = lnic::frame::Burst::new();
+    while peer.waiting() > 0 || !burst.is_empty() {
+        use lnic::port::Port as _;
+        port.rx(&mut burst);
+        received.extend(burst.drain(..).map(|frame| frame.bytes().to_vec()));
+    }
+    let injected = port.injected();
+    let expected = u64::from(frames) - injected.dropped + injected.duplicated;
+    assert_eq!(received.len() as u64, expected);
+    for count in [injected.dropped, injected.duplicated, injected.corrupted, injected.reordered] {
+        assert!((50..200).contains(&count), "{injected:?}");
+    }
+    let damaged = received.iter().filter(|frame| frame[..2].repeat(8) != **frame).count() as u64;
+    assert!(damaged >= injected.corrupted, "{damaged} of {injected:?}");
+}
