@@ -245,6 +245,13 @@ impl Topology {
         slots.map(|slot| LambdaRef { slot, generation: Generation::default() }).collect()
     }
 
+    /// True if a port's device is on a bus that DPDK has to scan.
+    #[must_use]
+    pub fn has_pci(&self) -> bool {
+        let on_a_bus = |kind: &DeviceKind| matches!(kind, DeviceKind::Pci { .. } | DeviceKind::OtherBus);
+        self.ports.iter().any(|port| matches!(&port.driver, Driver::Dpdk(devargs) if on_a_bus(devargs.kind())))
+    }
+
     /// Queue pairs to ask a port's device for. The device may have fewer where it does not say so in its arguments.
     #[must_use]
     pub fn wanted_queues(&self, port: &PortSpec) -> u16 {

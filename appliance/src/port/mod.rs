@@ -46,3 +46,29 @@ pub trait Port<F: Frame> {
         false
     }
 }
+
+impl<F: Frame, P: Port<F> + ?Sized> Port<F> for Box<P> {
+    fn rx(&mut self, burst: &mut Burst<F>) -> usize {
+        (**self).rx(burst)
+    }
+
+    fn tx(&mut self, burst: &mut Burst<F>) -> usize {
+        (**self).tx(burst)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn readable(&self) -> Option<OwnedFd> {
+        (**self).readable()
+    }
+
+    fn arm(&mut self, sleeping: bool) {
+        (**self).arm(sleeping);
+    }
+
+    fn exhausted(&self) -> bool {
+        (**self).exhausted()
+    }
+}

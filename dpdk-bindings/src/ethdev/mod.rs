@@ -1,5 +1,6 @@
 //! Ethernet devices: probe, configure, start; queues with one owner each.
 
+mod descriptor;
 mod queue;
 mod stats;
 
@@ -8,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use descriptor::Descriptors;
 pub use queue::{RxQueue, TxQueue};
 pub use stats::{Link, Stats};
 

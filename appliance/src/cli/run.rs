@@ -1,0 +1,117 @@
+//! `lnic run`: the appliance, in the foreground.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::control::appliance::Appliance;
+use crate::control::config::Machine;
+use crate::control::server;
+use crate::control::topology::{Pages, Topology};
+
+/// Exit code: the configuration is wrong.
+const WRONG: u8 = 2;
+/// How often the workers are looked after.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// Run the appliance
+///
+/// Stays in the foreground and logs to standard error (RUST_LOG sets what, "info" by default). SIGTERM and SIGINT drain the ports
+/// and end it with exit code 0. Tells systemd when it is ready, if NOTIFY_SOCKET is set. Exit code 2 if the configuration
+/// is wrong, 1 if the appliance does not start or a worker fails.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Runs `lnic run`.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let machine = Machine::read()?;
+    let topology = match Topology::load(&args.config, &machine) {
+        Ok(topology) => topology,
+        Err(error) => {
+            writeln!(std::io::stderr(), "{error}")?;
+            return Ok(ExitCode::from(WRONG));
+        }
+    };
+    let appliance = Appliance::start(&topology, &machine)?;
+    announce(&topology, &appliance);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(&topology, &appliance))?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let summary = appliance.sources().snapshot().frames;
+    let stopped = appliance.stop();
+    for panic in &stopped.panics {
+        error!("a worker failed: {panic}");
+    }
+    if stopped.lost_frames > 0 {
+        warn!("{} frame buffers did not come home", stopped.lost_frames);
+    }
+    info!(
+        received = summary.received,
+        sent = summary.sent,
+        to_host = summary.to_host,
+        dropped = summary.dropped,
+        "{ended}"
+    );
+    Ok(if stopped.panics.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Answers on the control socket until a signal comes or the workers end. Says which.
+async fn serve(topology: &Topology, appliance: &Appliance) -> anyhow::Result<&'static str> {
+    let listener = server::listen(&topology.socket)?;
+    let (quit, gone) = tokio::sync::oneshot::channel::<()>();
+    let stop = async {
+        let _ = gone.await;
+    };
+    let server = tokio::spawn(server::serve(listener, appliance.sources(), stop));
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    info!(socket = %topology.socket.display(), "ready");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let mut watch = tokio::time::interval(WATCH);
+    let ended = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "stopped by SIGTERM",
+            _ = interrupt.recv() => break "stopped by SIGINT",
+            _ = watch.tick() => if appliance.has_ended() { break "a worker has ended" },
+        }
+    };
+    let _ = quit.send(());
+    // A client that keeps its connection open does not keep the appliance.
+    if tokio::time::timeout(Duration::from_secs(1), server).await.is_err() {
+        warn!("control socket: a client is still connected");
+    }
+    let _ = std::fs::remove_file(&topology.socket);
+    Ok(ended)
+}
+
+fn announce(topology: &Topology, appliance: &Appliance) {
+    match appliance.pages() {
+        Pages::Huge { page_bytes, pages } => info!("memory: {pages} hugepages of {} KiB", page_bytes / 1024),
+        Pages::Small => info!("memory: {} MiB in 4 KiB pages", topology.memory.eal_mib),
+        Pages::SmallForWant(want) => {
+            warn!("memory: {} MiB in 4 KiB pages: {want}", topology.memory.eal_mib);
+        }
+    }
+    let workers: Vec<_> = topology.lcores.workers.iter().map(|worker| worker.cpu.to_string()).collect();
+    info!("lcores: main on {}, workers on {}", topology.lcores.main.cpu, workers.join(", "));
+    for (spec, stats) in topology.ports.iter().zip(appliance.sources().snapshot().ports) {
+        let addresses: Vec<_> = [spec.ipv4.map(|ip| ip.to_string()), spec.ipv6.map(|ip| ip.to_string())].into();
+        let addresses: Vec<_> = addresses.into_iter().flatten().collect();
+        info!("port \"{}\": {} {} {}", spec.name, stats.driver, stats.mac, addresses.join(" "));
+    }
+    for lambda in &topology.lambdas {
+        info!("lambda \"{}\": ID {}, budget {} fuel", lambda.name, lambda.id, lambda.budget_fuel);
+    }
+}

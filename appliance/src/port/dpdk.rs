@@ -1,0 +1,220 @@
+//! Any port that DPDK drives.
+//!
+//! How an idle lcore sleeps on it: `net_tap` and hardware have receive interrupts; `net_af_packet` and `net_af_xdp` have none,
+//! but the socket of each queue becomes readable; the others can only be polled.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use dpdk_bindings::Error;
+use dpdk_bindings::eal::Eal;
+use dpdk_bindings::ethdev::{Config, Descriptors, Device, Info, RxQueue, TxQueue};
+use dpdk_bindings::mbuf::{Checked, Mbuf, TxChecksum};
+use dpdk_bindings::mempool::Mempool;
+
+use super::{Capabilities, Port};
+use crate::frame::{Burst, Checksum, ChecksumOffload, Frame, FrameSource};
+
+impl From<Checked> for Checksum {
+    fn from(checked: Checked) -> Self {
+        match checked {
+            Checked::Unknown => Self::Unknown,
+            Checked::Good => Self::Good,
+            Checked::Bad => Self::Bad,
+        }
+    }
+}
+
+impl Frame for Mbuf {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.data()
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.data_mut()
+    }
+
+    #[inline]
+    fn resize(&mut self, bytes: usize) -> bool {
+        Mbuf::resize(self, bytes)
+    }
+
+    #[inline]
+    fn capacity(&self) -> usize {
+        Mbuf::capacity(self)
+    }
+
+    #[inline]
+    fn ip_checksum(&self) -> Checksum {
+        self.ip_checked().into()
+    }
+
+    #[inline]
+    fn l4_checksum(&self) -> Checksum {
+        self.l4_checked().into()
+    }
+
+    #[inline]
+    fn set_tx_offload(&mut self, offload: Option<ChecksumOffload>) {
+        self.set_tx_checksum(offload.map(|offload| TxChecksum {
+            l2_bytes: offload.l2_bytes,
+            l3_bytes: offload.l3_bytes,
+            ipv4: offload.ipv4,
+            udp: offload.udp,
+        }));
+    }
+}
+
+/// Makes frames from a mempool.
+#[derive(Clone)]
+pub struct PoolSource(pub Mempool);
+
+impl FrameSource for PoolSource {
+    type Frame = Mbuf;
+
+    fn frame(&mut self, bytes: &[u8]) -> Option<Mbuf> {
+        let mut frame = self.0.allocate()?;
+        if !frame.resize(bytes.len()) {
+            return None;
+        }
+        frame.data_mut().copy_from_slice(bytes);
+        Some(frame)
+    }
+}
+
+/// One queue pair of a device.
+pub struct DpdkPort {
+    rx: RxQueue,
+    tx: TxQueue,
+    capabilities: Capabilities,
+    retries: u16,
+    wake: Wake,
+}
+
+/// What becomes readable when frames wait.
+enum Wake {
+    Nothing,
+    /// A socket of the driver's: readable until it has been polled empty.
+    Socket(OwnedFd),
+    /// The receive interrupt's descriptor. An event counter has to be read to fall silent; a tap's must not be, because
+    /// reading it takes a frame.
+    Interrupt {
+        descriptor: OwnedFd,
+        counter: bool,
+    },
+}
+
+/// How to open a device.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Queue pairs, if the device has as many.
+    pub queues: u16,
+    /// Largest IP packet, bytes.
+    pub mtu: u16,
+    /// MAC address to take, if not the device's own.
+    pub mac: Option<[u8; 6]>,
+    /// Takes frames for any MAC.
+    pub promiscuous: bool,
+    /// Times that a full transmit queue is tried again before the rest is dropped.
+    pub tx_retries: u16,
+}
+
+/// A started device.
+pub struct Opened {
+    /// Handle, for its counters.
+    pub device: Device,
+    /// What it is.
+    pub info: Info,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Its queue pairs.
+    pub queues: Vec<DpdkPort>,
+}
+
+/// Probes, configures and starts the device that `devargs` name.
+pub fn open(eal: &Eal, devargs: &str, pool: &Mempool, options: &Options) -> Result<Opened, Error> {
+    let before = Descriptors::now();
+    let device = Device::probe(eal, devargs)?;
+    let info = device.info()?;
+    let config = Config {
+        queues: options.queues.min(info.rx_queues).min(info.tx_queues).max(1),
+        mtu: options.mtu,
+        mac: options.mac,
+        promiscuous: options.promiscuous,
+        rx_interrupts: true,
+        ..Config::default()
+    };
+    let pairs = device.start(&config, pool)?;
+    let mut sockets = before.packet_sockets_since().into_iter();
+    let capabilities = Capabilities { tx_checksum: info.tx_checksum };
+    let queues = pairs
+        .into_iter()
+        .map(|(rx, tx)| {
+            let socket = sockets.next();
+            let wake = match (rx.interrupt(), socket) {
+                (_, Some(socket)) => Wake::Socket(socket),
+                (Some(descriptor), None) => {
+                    let counter = is_event_counter(&descriptor);
+                    Wake::Interrupt { descriptor, counter }
+                }
+                (None, None) => Wake::Nothing,
+            };
+            DpdkPort { rx, tx, capabilities, retries: options.tx_retries, wake }
+        })
+        .collect();
+    Ok(Opened { mac: device.mac()?, device, info, queues })
+}
+
+fn is_event_counter(descriptor: &OwnedFd) -> bool {
+    std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
+        .is_ok_and(|target| target.to_string_lossy().contains("[eventfd]"))
+}
+
+impl Port<Mbuf> for DpdkPort {
+    #[inline]
+    fn rx(&mut self, burst: &mut Burst<Mbuf>) -> usize {
+        let first = burst.len();
+        let count = self.rx.rx_burst(burst);
+        for frame in &mut burst[first..] {
+            if frame.segments() > 1 {
+                // One that does not fit one buffer stays a chain; the parser sees its first part and drops it by name.
+                frame.linearize();
+            }
+        }
+        count
+    }
+
+    #[inline]
+    fn tx(&mut self, burst: &mut Burst<Mbuf>) -> usize {
+        let mut sent = self.tx.tx_burst(burst);
+        for _ in 0..self.retries {
+            if burst.is_empty() {
+                break;
+            }
+            sent += self.tx.tx_burst(burst);
+        }
+        sent
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn readable(&self) -> Option<OwnedFd> {
+        match &self.wake {
+            Wake::Nothing => None,
+            Wake::Socket(descriptor) | Wake::Interrupt { descriptor, .. } => descriptor.try_clone().ok(),
+        }
+    }
+
+    fn arm(&mut self, sleeping: bool) {
+        if let Wake::Interrupt { descriptor, counter } = &self.wake {
+            self.rx.arm_interrupt(sleeping);
+            if *counter && !sleeping {
+                // The counter does not block; an empty one is no error that matters.
+                let _ = rustix::io::read(descriptor, &mut [0; 8]);
+            }
+        }
+    }
+}

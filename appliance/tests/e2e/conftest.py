@@ -1,0 +1,111 @@
+"""Fixtures: the program, its lambdas, and labs on every driver.
+
+The program is $LNIC, or what `cargo build --release` made. What is missing skips the tests; with CI=true it fails them.
+"""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+import labs
+import namespaces
+
+ROOT = Path(__file__).resolve().parents[3]
+TOOLS = ["ip", "sysctl", "ethtool", "setpriv", "ping", "arping", "tshark", "clang"]
+
+
+def _terminated(*_):
+    raise KeyboardInterrupt
+
+
+def pytest_configure():
+    """SIGTERM ends a run as Ctrl-C does: with everything cleaned up."""
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def require(condition, reason):
+    """Skips what needs what is not there; in CI that is a failure."""
+    if not condition:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+
+
+def _target():
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = os.environ.get("CARGO_TARGET_DIR") or os.environ.get("LNIC_TARGET_DIR") or cache / "lnic" / "target"
+    return Path(folder) / "release" / "lnic"
+
+
+@pytest.fixture(scope="session")
+def binary():
+    """The program."""
+    path = Path(os.environ.get("LNIC", _target()))
+    require(path.is_file(), f"no program {path}: cargo build --release, or set LNIC")
+    return str(path.resolve())
+
+
+@pytest.fixture(scope="session")
+def privileged():
+    """Rights and tools for namespaces and devices."""
+    require(os.geteuid() == 0, "needs root: network namespaces and taps")
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    require(not missing, f"needs {', '.join(missing)}: scripts/setup.sh --test")
+    namespaces.remove_leftovers()
+
+
+@pytest.fixture(scope="session")
+def lambdas(binary, tmp_path_factory):
+    """The modules of the repository's lambdas, by name, in the order of their IDs."""
+    folder = tmp_path_factory.mktemp("lambdas")
+    made = {name: folder / f"{name}.wasm" for name in ("echo", "web-server")}
+    for name, file in made.items():
+        namespaces.run(binary, "build", str(ROOT / "lambdas" / name), "--output", str(file), timeout=120)
+    return made
+
+
+@pytest.fixture(scope="session", params=labs.DRIVERS)
+def driver(request):
+    """Which of DPDK's drivers the wire is on."""
+    return request.param
+
+
+def _started(lab):
+    try:
+        yield lab.start()
+    finally:
+        lab.close()
+
+
+@pytest.fixture(scope="session")
+def addressed(driver, binary, lambdas, privileged, tmp_path_factory):
+    """A lab whose peer is a kernel with addresses."""
+    folder = tmp_path_factory.mktemp("addressed")
+    yield from _started(labs.Lab(driver, binary, folder, lambdas, addressed=True))
+
+
+@pytest.fixture(scope="session")
+def silent(driver, binary, lambdas, privileged, tmp_path_factory):
+    """A lab in which every frame is a test's own."""
+    folder = tmp_path_factory.mktemp("silent")
+    yield from _started(labs.Lab(driver, binary, folder, lambdas, addressed=False, mac="02:00:00:00:00:01"))
+
+
+@pytest.fixture
+def make_lab(binary, lambdas, privileged, tmp_path):
+    """Makes labs of a test's own, which are not started yet."""
+    made = []
+
+    def make(driver, **options):
+        made.append(labs.Lab(driver, binary, tmp_path, lambdas, **options))
+        return made[-1]
+
+    yield make
+    errors = []
+    for lab in reversed(made):
+        try:
+            lab.close()
+        except AssertionError as error:
+            errors.append(str(error))
+    assert not errors, "\n".join(errors)
