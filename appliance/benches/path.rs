@@ -4,7 +4,7 @@
 //! turn, on the same frames; `path/all` is the whole breath, simulated port included, and is more than their sum only by what
 //! joins them.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::print_stdout, unreachable_pub, reason = "a benchmark prints its figures")]
 
 mod report;
 #[path = "../tests/support/mod.rs"]

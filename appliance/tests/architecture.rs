@@ -27,7 +27,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
             "control",
             &["ids", "frame", "observe", "port", "parser", "matcher", "lambda", "island", "path", "breath"],
         ),
-        ("cli", &["ids", "control"]),
+        ("cli", &["ids", "matcher", "control"]),
     ])
 }
 

@@ -81,9 +81,13 @@ fn web_server_serves_pages_and_404() {
     assert!(!found.payload.is_empty());
     let by_address = reply(&lab.exchange(&rpc4(1, &0u32.to_be_bytes()))[0]);
     assert_eq!(by_address.header.status(), Status::Ok);
-    for unknown in [&b"GET /nothing"[..], &u32::MAX.to_be_bytes(), b"", b"\xff", b"GET ", &[b'A'; 1024]] {
+    for unknown in [&b"GET /nothing"[..], &u32::MAX.to_be_bytes()] {
         let missing = reply(&lab.exchange(&rpc4(1, unknown))[0]);
         assert_eq!(missing.header.status(), Status::NotFound, "{unknown:?}");
+    }
+    for nonsense in [&b""[..], b"\xff", b"GET", &[b'A'; 1024]] {
+        let refused = reply(&lab.exchange(&rpc4(1, nonsense))[0]);
+        assert_eq!(refused.header.status(), Status::InvalidArgument, "{nonsense:?}");
     }
     lab.assert_balanced();
 }

@@ -403,13 +403,13 @@ static inline bool lambda_starts_with(const MATCH_DATA_T *match_data, const char
 
 /*
  * Turns the request into its reply: back to its sender, with `length` bytes of the payload and, if it came by λ-RPC,
- * this status. Returns the verdict: FORWARD, or DROP if no answer may be sent (the request says so, or it is itself a
- * reply: answering one would let two lambdas answer each other forever).
+ * this status. Returns the verdict: FORWARD, or DROP for what is itself a reply: answering one would let two lambdas
+ * answer each other forever. Whether the caller wants a reply at all (NOREPLY) is the platform's business.
  * A reply longer than what fits is not cut off: it leaves empty, with STATUS_RESOURCE_EXHAUSTED.
  */
 static inline int lambda_reply(EXTRACTED_HEADERS_T *headers, MATCH_DATA_T *match_data, uint8_t status,
                                uint32_t length) {
-    if (headers->rpc.valid && (headers->rpc.kind != RPC_REQ || (headers->rpc.flags & RPC_FLAG_NOREPLY))) {
+    if (headers->rpc.valid && headers->rpc.kind != RPC_REQ) {
         return DROP;
     }
     if (length > match_data->capacity) {

@@ -28,7 +28,7 @@ LNIC = os.environ.get("LNIC", "lnic")
 TICKS = os.sysconf("SC_CLK_TCK")
 DUT_MAC, GEN_MAC = "02:00:00:00:0b:01", "02:00:00:00:0b:02"
 DUT_IP, GEN_IP = "10.78.0.1", "10.78.0.2"
-EAL = ["--in-memory", "--no-pci", "--no-huge", "-m", "256", "--no-telemetry", "--log-level=3"]
+EAL = ["--no-huge", "--no-shconf", "--no-pci", "-m", "256", "--no-telemetry", "--log-level=3"]
 
 
 def run(*command: str) -> str:

@@ -103,6 +103,10 @@ class Lab:
         """The peer's end of the wire, for raw frames."""
         return Wire(self.peer, INTERFACE)
 
+    def nic_wire(self):
+        """The appliance's end of the veths, to see what arrives there."""
+        return Wire(self.nic, NIC_INTERFACE)
+
     def host_wire(self):
         """The kernel's end of the host port."""
         return Wire(self.nic, HOST_INTERFACE)

@@ -1,5 +1,5 @@
 //! An appliance on simulated ports, and hand-made frames to send it.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod frames;
 pub mod lab;
