@@ -1,11 +1,18 @@
 #!/usr/bin/env python3
 """The echo lambda against dpdk-testpmd on the same PMD, the same frames, in turn, in one run.
 
-Two network namespaces: `dut` holds the device under test, `gen` a dpdk-testpmd that sends 64-byte UDP frames as fast as it
-can from CPU 0. The device under test forwards from one lcore on CPU 1 and never sleeps: testpmd in 5tswap mode (addresses
-and ports turned round), then lnic with a rule that gives UDP port 9 to the echo lambda, which does the same in its sandbox.
-Counted is what comes back to the generator's interface, over CPU seconds of the device's process, its kernel time included.
-A round is only good if more was offered than came back: then the device, not the generator, was the limit.
+Two network namespaces: `dut` holds the device under test, `gen` a dpdk-testpmd that sends 64-byte UDP frames. The device
+under test forwards from one lcore on CPU 1 and never sleeps: testpmd in 5tswap mode (addresses and ports turned round), then
+lnic with a rule that gives UDP port 9 to the echo lambda, which does the same in its sandbox.
+
+Two loads, because they stress different things:
+
+- `backlog`: neither the generator's speed nor its share of the machine counts. The device is stopped (SIGSTOP) while the
+  generator fills its queue, the generator is stopped, and the device goes on alone, from 10 % to 90 % of what waits.
+- `live`: the generator sends all the while, and so wakes the device's process: net_tap asks the kernel for a signal per
+  arriving frame, which costs more than the frame. lnic ignores those signals; testpmd takes them.
+
+Counted is what comes back to the generator's interface, over CPU time of the device's process, its kernel time included.
 """
 
 from __future__ import annotations
@@ -14,6 +21,8 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +34,7 @@ from figures import Figure, report
 
 ROOT = Path(__file__).resolve().parents[2]
 LNIC = os.environ.get("LNIC", "lnic")
-TICKS = os.sysconf("SC_CLK_TCK")
+BACKLOG = 30000
 DUT_MAC, GEN_MAC = "02:00:00:00:0b:01", "02:00:00:00:0b:02"
 DUT_IP, GEN_IP = "10.78.0.1", "10.78.0.2"
 EAL = ["--no-huge", "--no-shconf", "--no-pci", "-m", "256", "--no-telemetry", "--log-level=3"]
@@ -61,25 +70,22 @@ class Lab:
 
     def devargs(self) -> str:
         if self.pmd == "af_packet":
-            return "net_af_packet0,iface=d0"
+            return f"net_af_packet0,iface=d0,framecnt={BACKLOG // 1024 * 1024 + 1024}"
         return "net_tap0,iface=g0,mac=02:00:00:00:0b:01"
 
     def adopt(self) -> None:
         """A tap interface is born with its device: move it to the generator."""
         if self.pmd != "tap":
             return
-        wait(lambda: "g0" in run("ip", "-n", self.dut, "-br", "link"), "tap interface")
+        # The driver brings it up as it starts, and must be done with it before it moves.
+        wait(lambda: ",UP" in run("ip", "-n", self.dut, "link", "show", "up"), "tap interface")
+        time.sleep(0.3)
         run("ip", "-n", self.dut, "link", "set", "g0", "netns", self.gen)
-        run("ip", "-n", self.gen, "link", "set", "g0", "up")
+        run("ip", "-n", self.gen, "link", "set", "g0", "txqueuelen", str(BACKLOG), "up")
 
     def returned(self) -> int:
         path = f"/sys/class/net/{self.iface}/statistics/rx_packets"
         return int(run("ip", "netns", "exec", self.gen, "cat", path))
-
-    def offered(self) -> int:
-        base = f"/sys/class/net/{self.iface}/statistics/"
-        sent = run("ip", "netns", "exec", self.gen, "cat", base + "tx_packets", base + "tx_dropped")
-        return sum(int(value) for value in sent.split())
 
 
 def wait(ready, what: str, seconds: float = 15) -> None:
@@ -105,11 +111,6 @@ def process(netns: str, command: list[str], log: Path) -> Iterator[subprocess.Po
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def testpmd(lcores: str, devargs: str, *options: str) -> list[str]:
@@ -159,66 +160,115 @@ destination_port = 9
     return config
 
 
-def measure(lab: Lab, command: list[str], folder: Path, seconds: float) -> tuple[float, float, float]:
-    """Frames that came back per CPU second and per second, and frames offered per second."""
+def sample(pid: int, iface: str, seconds: float) -> None:
+    """Runs in the generator's namespace: prints frames per CPU second, of a backlog or of so many seconds."""
+    cpu_clock = (~pid << 3) | 2  # the process's CPU time, as clock_getcpuclockid(3) makes it
+    with open(f"/sys/class/net/{iface}/statistics/rx_packets") as counter:
+
+        def now() -> tuple[int, float]:
+            counter.seek(0)
+            return int(counter.read()), time.clock_gettime(cpu_clock)
+
+        if seconds:
+            first = now()
+            time.sleep(seconds)
+            middle = [first, now()]
+        else:
+            middle = drained_middle(pid, now)
+    print((middle[-1][0] - middle[0][0]) / (middle[-1][1] - middle[0][1]))
+
+
+def drained_middle(pid: int, now) -> list[tuple[int, float]]:
+    """Lets the device go on, and samples until it has drained its backlog."""
+    samples = [now()]
+    os.kill(pid, signal.SIGCONT)
+    last_growth = time.monotonic()
+    while time.monotonic() - last_growth < 0.05:
+        samples.append(now())
+        if samples[-1][0] > samples[-2][0]:
+            last_growth = time.monotonic()
+        time.sleep(0.0002)
+    first, drained = samples[0][0], samples[-1][0] - samples[0][0]
+    middle = [(count, cpu) for count, cpu in samples if 0.1 * drained <= count - first <= 0.9 * drained]
+    if drained < BACKLOG // 2 or len(middle) < 2:
+        sys.exit(f"only {drained} frames came back")
+    return middle
+
+
+def sampler(lab: Lab, dut: subprocess.Popen[bytes], seconds: float) -> float:
+    """Mega-frames per CPU second."""
+    command = [sys.executable, __file__, "--sample", str(dut.pid), "--iface", lab.iface, "--seconds", str(seconds)]
+    return float(run("ip", "netns", "exec", lab.gen, "taskset", "-c", "0", *command)) / 1e6
+
+
+def drain(lab: Lab, dut: subprocess.Popen[bytes], gen: subprocess.Popen[bytes]) -> float:
+    dut.send_signal(signal.SIGSTOP)
+    gen.send_signal(signal.SIGCONT)
+    time.sleep(0.15)
+    gen.send_signal(signal.SIGSTOP)
+    time.sleep(0.02)
+    return sampler(lab, dut, 0)
+
+
+def measure(lab: Lab, command: list[str], folder: Path, drains: int, seconds: float) -> dict[str, float]:
+    """Starts a device; its rate under each load."""
     with process(lab.dut, command, folder / "dut.log") as dut:
         lab.adopt()
-        with contextlib.ExitStack() as stack:
-            if lab.pmd == "tap":
-                # The interface is new with every device, and so is its generator.
-                stack.enter_context(process(lab.gen, generator(lab), folder / "generator.log"))
+        with process(lab.gen, generator(lab), folder / "generator.log") as gen:
             before = lab.returned()
             wait(lambda: dut.poll() is not None or lab.returned() > before + 1000, "frames coming back")
             if dut.poll() is not None:
                 raise RuntimeError(f"{command[0]} ended: {(folder / 'dut.log').read_text()}")
-            time.sleep(0.3)
-            start, cpu, returned, offered = time.monotonic(), cpu_seconds(dut.pid), lab.returned(), lab.offered()
-            time.sleep(seconds)
-            elapsed, cpu = time.monotonic() - start, cpu_seconds(dut.pid) - cpu
-            returned, offered = lab.returned() - returned, lab.offered() - offered
-    return returned / cpu, returned / elapsed, offered / elapsed
+            try:
+                live = sampler(lab, dut, seconds)
+                return {"live": live, "backlog": statistics.median(drain(lab, dut, gen) for _ in range(drains))}
+            finally:
+                dut.send_signal(signal.SIGCONT)
+                gen.send_signal(signal.SIGCONT)
 
 
-def compare(pmd: str, rounds: int, seconds: float, bar: float) -> list[Figure]:
-    values: dict[str, list[float]] = {"testpmd": [], "lnic": []}
-    offered_share: list[float] = []
-    with Lab(pmd) as lab, tempfile.TemporaryDirectory() as folder_name, contextlib.ExitStack() as stack:
+def compare(pmd: str, rounds: int, drains: int, seconds: float, bars: dict[str, float]) -> list[Figure]:
+    values: dict[tuple[str, str], list[float]] = {}
+    with Lab(pmd) as lab, tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
-        if pmd == "af_packet":
-            stack.enter_context(process(lab.gen, generator(lab), folder / "generator.log"))
         peers = {
             "testpmd": testpmd("0@0,1@1", lab.devargs(), "--forward-mode=5tswap"),
             "lnic": [LNIC, "run", str(lnic_config(lab, folder))],
         }
         for number in range(rounds):
             for peer, command in peers.items():
-                per_cpu, per_second, offered = measure(lab, command, folder, seconds)
-                values[peer].append(per_cpu)
-                offered_share.append(offered / per_second)
-                print(
-                    f"net_{pmd:<10} round {number + 1}  {peer:<8} {per_second / 1e6:6.3f} Mpps of "
-                    f"{offered / 1e6:6.3f} offered, {per_cpu / 1e6:6.3f} Mpps per CPU second",
-                    flush=True,
-                )
-    ratios = [ours / theirs for ours, theirs in zip(values["lnic"], values["testpmd"])]
-    name = f"pmd/{pmd}"
-    return [
-        Figure(f"{name}/testpmd", "Mpps/CPU-s", "higher", [value / 1e6 for value in values["testpmd"]]),
-        Figure(f"{name}/lnic_echo", "Mpps/CPU-s", "higher", [value / 1e6 for value in values["lnic"]]),
-        Figure(f"{name}/lnic_to_testpmd", "ratio", "higher", ratios, bar),
-        Figure(f"{name}/offered_to_forwarded", "ratio (over 1)", "higher", offered_share),
-    ]
+                rates = measure(lab, command, folder, drains, seconds)
+                for load, rate in rates.items():
+                    values.setdefault((load, peer), []).append(rate)
+                shown = "  ".join(f"{load} {rate:.3f}" for load, rate in rates.items())
+                print(f"net_{pmd:<10} round {number + 1}  {peer:<8} {shown} Mpps per CPU second", flush=True)
+    figures = []
+    for load in ("backlog", "live"):
+        ours, theirs = values[load, "lnic"], values[load, "testpmd"]
+        name = f"pmd/{pmd}_{load}"
+        ratios = [one / other for one, other in zip(ours, theirs)]
+        figures += [
+            Figure(f"{name}/testpmd", "Mpps/CPU-s", "higher", theirs),
+            Figure(f"{name}/lnic_echo", "Mpps/CPU-s", "higher", ours),
+            Figure(f"{name}/lnic_to_testpmd", "ratio", "higher", ratios, bars.get(load)),
+        ]
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="finish within 40 s")
     parser.add_argument("--json", metavar="FILE", help="write the figures")
+    parser.add_argument("--sample", type=int, metavar="PID", help=argparse.SUPPRESS)
+    parser.add_argument("--iface", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.sample:
+        return sample(options.sample, options.iface, options.seconds)
     if not shutil.which("dpdk-testpmd"):
         sys.exit("pmd: dpdk-testpmd not found: apt-get install dpdk-dev")
-    rounds, seconds = (3, 1.0) if options.quick else (7, 3.0)
-    figures = compare("af_packet", rounds, seconds, 0.9) + compare("tap", rounds, seconds, 2.0)
+    load = (3, 3, 0.6) if options.quick else (7, 9, 2.0)
+    figures = compare("af_packet", *load, {"backlog": 0.9}) + compare("tap", *load, {"live": 2.0})
     report("pmd", figures, options.json)
 
 

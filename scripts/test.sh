@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Everything that has to pass before a change goes in: format, lints, tests, documentation, lambdas, and the program
+# itself between network namespaces. With CI=true, what cannot be tested is a failure.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+sections=(setup build format lints tests documentation lambdas end-to-end dependencies scripts)
+
+usage() {
+    cat <<END
+usage: scripts/test.sh [SECTION...]
+
+Runs all sections, or those that are named:
+  ${sections[*]}
+Exit code 1 if one fails. With CI=true, a section that cannot run fails too, unless it needs a tool that is optional.
+END
+}
+
+for argument in "$@"; do
+    case " ${sections[*]} " in
+        *" $argument "*) ;;
+        *) [[ $argument == -h || $argument == --help ]] && usage && exit || { usage >&2 && exit 2; } ;;
+    esac
+done
+(($# == 0)) || sections=("$@")
+
+cd "$root"
+# Debian's, which has Debian's pytest and scapy, whatever else is first on PATH.
+python=/usr/bin/python3
+lnic=$CARGO_TARGET_DIR/release/lnic
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+export PYTHONDONTWRITEBYTECODE=1
+
+passed=0 failed=0 skipped=0 summary=() reason=''
+
+# Sections are functions of the name `section_NAME`: 0 passed, 1 failed, 77 cannot run, for `reason`.
+cannot() {
+    reason=$1
+    return 77
+}
+
+# The same, for what CI has to have.
+cannot_but_must() {
+    reason=$1
+    [[ ${CI:-} == true ]] && return 1 || return 77
+}
+
+section_setup() {
+    "$root/scripts/setup.sh"
+}
+
+section_build() {
+    cargo build --release --workspace --all-targets --locked
+}
+
+section_format() {
+    cargo fmt --all --check
+}
+
+section_lints() {
+    cargo clippy --release --workspace --all-targets --locked -- --deny warnings
+}
+
+section_tests() {
+    cargo test --release --workspace --locked
+}
+
+section_documentation() {
+    RUSTDOCFLAGS='--deny warnings' cargo doc --release --workspace --no-deps --locked
+}
+
+section_lambdas() {
+    local name
+    [[ -x $lnic ]] || { cannot_but_must "no program $lnic" && return || return; }
+    for name in echo web-server; do
+        "$lnic" build "lambdas/$name" --output "$work/$name.wasm" || return 1
+    done
+}
+
+section_end-to-end() {
+    local root_prefix=()
+    [[ -x $lnic ]] || { cannot_but_must "no program $lnic" && return || return; }
+    [[ -c /dev/net/tun ]] || { cannot_but_must "no /dev/net/tun" && return || return; }
+    if ((EUID != 0)); then
+        have sudo && sudo -n true 2>/dev/null || { cannot_but_must "needs root, or sudo without a password" && return || return; }
+        root_prefix=(sudo -n env "CI=${CI:-}" PYTHONDONTWRITEBYTECODE=1)
+    fi
+    "${root_prefix[@]}" env "LNIC=$lnic" "$python" -m pytest --quiet --tb=short appliance/tests/e2e
+}
+
+section_dependencies() {
+    [[ -x $(command -v cargo-deny) ]] || { cannot "no cargo-deny: scripts/setup.sh --dev" && return || return; }
+    cargo deny --workspace --locked check
+}
+
+section_scripts() {
+    local shell=(scripts/*.sh .ci/run)
+    find appliance scripts -name '*.py' -print0 | xargs -0 "$python" -c '
+import sys
+for path in sys.argv[1:]:
+    compile(open(path, encoding="utf-8").read(), path, "exec")
+' || return 1
+    local script
+    for script in "${shell[@]}"; do
+        bash -n "$script" || return 1
+    done
+    have shellcheck || { cannot "syntax is right; no shellcheck for the rest: apt-get install shellcheck" && return || return; }
+    shellcheck -x "${shell[@]}"
+}
+
+run_section() {
+    local name=$1 code=0 start=$SECONDS result
+    reason=''
+    printf '\n=== %s\n' "$name"
+    "section_$name" || code=$?
+    case $code in
+        0) result=passed passed=$((passed + 1)) ;;
+        77) result=skipped skipped=$((skipped + 1)) ;;
+        *) result=failed failed=$((failed + 1)) ;;
+    esac
+    summary+=("$(printf '%-8s %-14s %5d s  %s' "$result" "$name" $((SECONDS - start)) "$reason")")
+    say "--- $name: $result${reason:+: $reason}"
+}
+
+for name in "${sections[@]}"; do
+    run_section "$name"
+done
+
+printf '\n=== summary\n'
+printf '%s\n' "${summary[@]}"
+say "$passed passed, $failed failed, $skipped skipped"
+((failed == 0))
