@@ -66,11 +66,17 @@ fn main() {
     for function in FUNCTIONS {
         builder = builder.allowlist_function(function);
     }
-    let bindings = builder.generate().expect("bindgen reads DPDK's headers (it needs libclang: apt-get install libclang-dev)");
+    let bindings = builder
+        .generate()
+        .expect("bindgen reads DPDK's headers (it needs libclang: apt-get install libclang-dev)");
     bindings.write_to_file(out.join("sys.rs")).expect("OUT_DIR is writable");
 
     let mut inline = cc::Build::new();
-    inline.file(&inline_c).include(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).opt_level(3).warnings(false);
+    inline
+        .file(&inline_c)
+        .include(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
+        .opt_level(3)
+        .warnings(false);
     for flag in &flags {
         inline.flag(flag);
     }

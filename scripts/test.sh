@@ -18,10 +18,8 @@ END
 }
 
 for argument in "$@"; do
-    case " ${sections[*]} " in
-        *" $argument "*) ;;
-        *) [[ $argument == -h || $argument == --help ]] && usage && exit || { usage >&2 && exit 2; } ;;
-    esac
+    [[ $argument != -h && $argument != --help ]] || { usage && exit; }
+    [[ " ${sections[*]} " == *" $argument "* ]] || { usage >&2 && exit 2; }
 done
 (($# == 0)) || sections=("$@")
 
@@ -36,16 +34,18 @@ export PYTHONDONTWRITEBYTECODE=1
 
 passed=0 failed=0 skipped=0 summary=() reason=''
 
-# Sections are functions of the name `section_NAME`: 0 passed, 1 failed, 77 cannot run, for `reason`.
+# Sections are functions: status 0 is passed, 77 is skipped, for `reason`, and all others are failed. `set -e` is off in
+# them, as the caller looks at the status.
 cannot() {
     reason=$1
     return 77
 }
 
-# The same, for what CI has to have.
+# The same for what CI has to have: failed there.
 cannot_but_must() {
     reason=$1
-    [[ ${CI:-} == true ]] && return 1 || return 77
+    [[ ${CI:-} != true ]] || return 1
+    return 77
 }
 
 section_setup() {
@@ -74,7 +74,7 @@ section_documentation() {
 
 section_lambdas() {
     local name
-    [[ -x $lnic ]] || { cannot_but_must "no program $lnic" && return || return; }
+    [[ -x $lnic ]] || { cannot_but_must "no program $lnic"; return; }
     for name in echo web-server; do
         "$lnic" build "lambdas/$name" --output "$work/$name.wasm" || return 1
     done
@@ -82,18 +82,24 @@ section_lambdas() {
 
 section_end-to-end() {
     local root_prefix=()
-    [[ -x $lnic ]] || { cannot_but_must "no program $lnic" && return || return; }
-    [[ -c /dev/net/tun ]] || { cannot_but_must "no /dev/net/tun" && return || return; }
+    [[ -x $lnic ]] || { cannot_but_must "no program $lnic"; return; }
+    [[ -c /dev/net/tun ]] || { cannot_but_must "no /dev/net/tun"; return; }
     if ((EUID != 0)); then
-        have sudo && sudo -n true 2>/dev/null || { cannot_but_must "needs root, or sudo without a password" && return || return; }
+        if ! have sudo || ! sudo -n true 2>/dev/null; then
+            cannot_but_must "needs root, or sudo without a password"
+            return
+        fi
         root_prefix=(sudo -n env "CI=${CI:-}" PYTHONDONTWRITEBYTECODE=1)
     fi
     "${root_prefix[@]}" env "LNIC=$lnic" "$python" -m pytest --quiet --tb=short appliance/tests/e2e
 }
 
 section_dependencies() {
-    [[ -x $(command -v cargo-deny) ]] || { cannot "no cargo-deny: scripts/setup.sh --dev" && return || return; }
-    cargo deny --workspace --locked check
+    have cargo-deny || { cannot "no cargo-deny: scripts/setup.sh --dev"; return; }
+    cargo deny --locked check bans licenses sources || return 1
+    # The list of advisories comes from the network.
+    cargo deny --locked fetch db || { cannot "licences and sources are right; no network for advisories"; return; }
+    cargo deny --locked check advisories
 }
 
 section_scripts() {
@@ -107,7 +113,7 @@ for path in sys.argv[1:]:
     for script in "${shell[@]}"; do
         bash -n "$script" || return 1
     done
-    have shellcheck || { cannot "syntax is right; no shellcheck for the rest: apt-get install shellcheck" && return || return; }
+    have shellcheck || { cannot "syntax is right; no shellcheck for the rest: apt-get install shellcheck"; return; }
     shellcheck -x "${shell[@]}"
 }
 

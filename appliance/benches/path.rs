@@ -18,7 +18,7 @@ use lnic::frame::{BURST, Checksum, Frame as _, FrameSource as _};
 use lnic::ids::{Generation, LambdaId, LambdaRef, LambdaSlot};
 use lnic::island::{Npu, Outcome, Task};
 use lnic::lambda::{Engine, Image, Instance, Limits, extract::extract};
-use lnic::matcher::{Egress, Parameters, Rule, Table};
+use lnic::matcher::{Egress, Parameters, PortRange, Rule, Table};
 use lnic::port::sim::SimPool;
 use lnic::{local, message, parser};
 use report::{Better, Figure, Options};
@@ -32,6 +32,15 @@ struct Rounds {
 }
 
 impl Rounds {
+    /// ns per call of `work`, one value a round.
+    fn each<T>(&self, mut work: impl FnMut() -> T) -> Vec<f64> {
+        self.measure(BURST, || {
+            for _ in 0..BURST {
+                black_box(work());
+            }
+        })
+    }
+
     /// ns per frame, one value a round.
     fn measure(&self, frames: usize, mut work: impl FnMut()) -> Vec<f64> {
         work();
@@ -49,8 +58,14 @@ impl Rounds {
 
 fn main() {
     let options = Options::from_args();
-    let rounds = if options.quick { Rounds { rounds: 11, repeats: 400 } } else { Rounds { rounds: 41, repeats: 2000 } };
-    let ns = |name: &str, values: &[f64]| Figure::of_rounds(format!("path/{name}"), "ns/frame", Better::Lower, values);
+    let rounds = if options.quick {
+        Rounds { rounds: 11, repeats: 400 }
+    } else {
+        Rounds { rounds: 41, repeats: 2000 }
+    };
+    let ns = |name: &str, values: &[f64]| {
+        Figure::of_rounds(format!("path/{name}"), "ns/frame", Better::Lower, values)
+    };
     let frame = rpc4(1, &[0x5A; 64]);
     let interface = interface(0);
     let parse = || parser::parse(black_box(&frame), Checksum::Unknown, Checksum::Unknown, &interface);
@@ -71,15 +86,13 @@ fn main() {
     });
     figures.push(ns("port", &values));
 
-    let values = rounds.measure(BURST, || (0..BURST).for_each(|_| drop(black_box(parse()))));
+    let values = rounds.each(|| black_box(parse()));
     figures.push(ns("parser", &values));
     let hardware = || parser::parse(black_box(&frame), Checksum::Good, Checksum::Good, &interface);
-    let values = rounds.measure(BURST, || (0..BURST).for_each(|_| drop(black_box(hardware()))));
+    let values = rounds.each(|| black_box(hardware()));
     figures.push(ns("parser_checksum_offload", &values));
 
-    let values = rounds.measure(BURST, || {
-        (0..BURST).for_each(|_| drop(black_box(message::judge(black_box(&frame), black_box(&parsed)))));
-    });
+    let values = rounds.each(|| message::judge(black_box(&frame), black_box(&parsed)));
     figures.push(ns("message", &values));
 
     let lambda = LambdaRef { slot: LambdaSlot::new(0), generation: Generation::new(1) };
@@ -101,9 +114,7 @@ fn main() {
     }
 
     let mut headers = lnic_abi::Headers::default();
-    let values = rounds.measure(BURST, || {
-        (0..BURST).for_each(|_| extract(black_box(&frame), black_box(&parsed), 1, black_box(&mut headers)));
-    });
+    let values = rounds.each(|| extract(black_box(&frame), black_box(&parsed), 1, black_box(&mut headers)));
     figures.push(ns("extract", &values));
 
     let engine = Engine::new().expect("engine");
@@ -125,14 +136,10 @@ fn main() {
     )
     .expect("compiles");
     let mut trivial = Instance::new(&trivial, 1_000_000).expect("instantiates");
-    let values = rounds.measure(BURST, || (0..BURST).for_each(|_| drop(black_box(trivial.run()))));
+    let values = rounds.each(|| trivial.run());
     figures.push(ns("sandbox_call", &values));
     let mut echo = load(&built("echo"), "echo");
-    let values = rounds.measure(BURST, || {
-        for _ in 0..BURST {
-            black_box(echo.run(lambda, black_box(&task)).1);
-        }
-    });
+    let values = rounds.each(|| echo.run(lambda, black_box(&task)).1);
     figures.push(ns("npu", &values));
 
     let (Outcome::Forward { headers, payload }, _) = echo.run(lambda, &task) else { panic!("echo replies") };
@@ -143,13 +150,22 @@ fn main() {
         for _ in 0..BURST {
             // The reply of a reply is refused, so the addresses are put back: 12 bytes, less than a nanosecond.
             out.bytes_mut()[..12].copy_from_slice(&frame[..12]);
-            deparse(&mut out, black_box(&parsed), black_box(headers), payload, Egress::Reply, &exit).expect("a reply");
+            deparse(&mut out, black_box(&parsed), black_box(headers), payload, Egress::Reply, &exit)
+                .expect("a reply");
         }
     });
     figures.push(ns("deparser", &values));
 
-    let arp: Vec<u8> =
-        [&[0xFF; 6][..], &PEER_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &PEER_MAC, &PEER_IPV4, &[0; 6], &OUR_IPV4].concat();
+    let arp: Vec<u8> = [
+        &[0xFF; 6][..],
+        &PEER_MAC,
+        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+        &PEER_MAC,
+        &PEER_IPV4,
+        &[0; 6],
+        &OUR_IPV4,
+    ]
+    .concat();
     let parsed_arp =
         parser::parse(&arp, Checksum::Unknown, Checksum::Unknown, &interface).expect("the frame is valid");
     let mut arp_frame = SimPool::new(1, 2048).frame(&arp).expect("a frame");
@@ -178,6 +194,18 @@ fn main() {
         while whole.peers[0].receive().is_some() {}
     });
     figures.push(ns("all", &values).with_bar(250.0));
+    let udp = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(9, &[0x5A; 22])));
+    let mut ruled = Deployed::from_tree("echo", "echo");
+    ruled.rules = vec![|rule| Rule { protocol: Some(17), destination_port: PortRange::Exact(9), ..rule }];
+    let mut by_rule = Lab::new(vec![ruled], false);
+    let values = rounds.measure(BURST, || {
+        for _ in 0..BURST {
+            by_rule.peers[0].send(&udp);
+        }
+        by_rule.breath.once();
+        while by_rule.peers[0].receive().is_some() {}
+    });
+    figures.push(ns("all_64_byte_udp_by_rule", &values));
     let single = rounds.measure(1, || {
         whole.peers[0].send(&frame);
         whole.breath.once();

@@ -48,7 +48,12 @@ pub struct Breath<F, C> {
 
 impl<F: Frame, C: Clock> Breath<F, C> {
     /// Joins ports and path. `ports[i]` is the lcore's queue of port `i`, or `None` if it has none there.
-    pub fn new(ports: Vec<Option<Box<dyn Port<F>>>>, path: Path<F>, clock: C, counters: Arc<LcoreCounters>) -> Self {
+    pub fn new(
+        ports: Vec<Option<Box<dyn Port<F>>>>,
+        path: Path<F>,
+        clock: C,
+        counters: Arc<LcoreCounters>,
+    ) -> Self {
         Self { ports, path, clock, counters, burst: Burst::new() }
     }
 
@@ -66,7 +71,11 @@ impl<F: Frame, C: Clock> Breath<F, C> {
             self.path.flush(&mut self.ports);
         }
         let busy = time_ns.is_some();
-        if busy { self.counters.busy_breaths.add(1) } else { self.counters.idle_breaths.add(1) }
+        if busy {
+            self.counters.busy_breaths.add(1)
+        } else {
+            self.counters.idle_breaths.add(1)
+        }
         busy
     }
 

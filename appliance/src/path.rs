@@ -75,7 +75,12 @@ enum End {
 impl<F: Frame> Path<F> {
     /// Joins the stations for the ports of one lcore.
     #[must_use]
-    pub fn new(attachments: Vec<Attachment>, table: Arc<Table>, npu: Npu, counters: Arc<LcoreCounters>) -> Self {
+    pub fn new(
+        attachments: Vec<Attachment>,
+        table: Arc<Table>,
+        npu: Npu,
+        counters: Arc<LcoreCounters>,
+    ) -> Self {
         let bursts = || attachments.iter().map(|_| Burst::new()).collect();
         Self { outgoing: bursts(), to_host: bursts(), attachments: attachments.into(), table, npu, counters }
     }
@@ -159,7 +164,7 @@ impl<F: Frame> Path<F> {
                 self.counters.unknown_lambda.add(1);
                 arrival.refuse(frame, DropReason::Unmatched, Status::Unimplemented)
             }
-            None => host.map_or(End::Drop(DropReason::Unmatched), End::ToHost),
+            None => arrival.to_host(frame),
         }
     }
 }
@@ -226,10 +231,7 @@ impl Arrival<'_> {
             }
             Outcome::ToHost => {
                 count.to_host.add(1);
-                match self.attachment.role {
-                    Role::Wire { host: Some(host) } => End::ToHost(host),
-                    _ => End::Drop(DropReason::Unmatched),
-                }
+                self.to_host(frame)
             }
             Outcome::BadVerdict => {
                 count.bad_verdicts.add(1);
@@ -255,6 +257,17 @@ impl Arrival<'_> {
         #[expect(clippy::cast_possible_truncation, reason = "at most the payload's part of the I/O area")]
         let capacity = room.min(abi::PAYLOAD_CAPACITY) as u32;
         capacity
+    }
+
+    /// Hands the frame to the host's side, as it came but for a checksum that its sender left to a card: the host's stack would
+    /// not take that from a port.
+    #[cold]
+    fn to_host<F: Frame>(&self, frame: &mut F) -> End {
+        let Role::Wire { host: Some(host) } = self.attachment.role else {
+            return End::Drop(DropReason::Unmatched);
+        };
+        parser::complete_checksum(frame.bytes_mut(), self.parsed);
+        End::ToHost(host)
     }
 
     /// A caller is told the status; a frame without one is dropped for the reason.

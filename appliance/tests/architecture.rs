@@ -20,7 +20,10 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("deparser", &["ids", "frame", "observe", "parser", "matcher"]),
         (
             "path",
-            &["ids", "frame", "observe", "port", "parser", "local", "message", "matcher", "lambda", "island", "deparser"],
+            &[
+                "ids", "frame", "observe", "port", "parser", "local", "message", "matcher", "lambda",
+                "island", "deparser",
+            ],
         ),
         ("breath", &["ids", "frame", "observe", "port", "path"]),
         (
@@ -48,7 +51,8 @@ fn crate_owners() -> Vec<(&'static str, &'static [&'static str])> {
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = fs::read_dir(folder).expect("source folder").map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).expect("source folder").map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -67,7 +71,8 @@ fn names_after(code: &str, prefix: &str) -> Vec<String> {
             continue;
         }
         let rest = &code[at + prefix.len()..];
-        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let word =
+            |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
         if let Some(list) = rest.strip_prefix('{') {
             let mut depth = 0;
             let mut item = String::new();

@@ -22,13 +22,15 @@ fn lambdas() -> Vec<Deployed> {
 
 /// A valid frame of one of the kinds that the path treats differently.
 fn valid() -> impl Strategy<Value = Vec<u8>> {
-    (0u32..8, prop::collection::vec(any::<u8>(), 0..300), 0u8..6).prop_map(|(lambda, payload, kind)| match kind {
-        0 => rpc4(lambda, &payload),
-        1 => rpc6(lambda, &payload),
-        2 => ethernet(Some(7), 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &request(lambda, &payload)))),
-        3 => ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(9, &payload))),
-        4 => ethernet(None, 0x0806, &payload),
-        _ => ethernet(None, 0x86DD, &ipv6(58, &[], &payload)),
+    (0u32..8, prop::collection::vec(any::<u8>(), 0..300), 0u8..6).prop_map(|(lambda, payload, kind)| {
+        match kind {
+            0 => rpc4(lambda, &payload),
+            1 => rpc6(lambda, &payload),
+            2 => ethernet(Some(7), 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &request(lambda, &payload)))),
+            3 => ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(9, &payload))),
+            4 => ethernet(None, 0x0806, &payload),
+            _ => ethernet(None, 0x86DD, &ipv6(58, &[], &payload)),
+        }
     })
 }
 

@@ -15,7 +15,8 @@ use support::frames::*;
 use support::lab::interface;
 
 fn parse(frame: &[u8]) -> (Parsed, Headers) {
-    let parsed = parser::parse(frame, Checksum::Unknown, Checksum::Unknown, &interface(0)).expect("a valid frame");
+    let parsed =
+        parser::parse(frame, Checksum::Unknown, Checksum::Unknown, &interface(0)).expect("a valid frame");
     let mut headers = Headers::default();
     extract(frame, &parsed, 1, &mut headers);
     (parsed, headers)
@@ -32,7 +33,14 @@ fn rewrite(
     change(&mut headers);
     let mut out = SimPool::new(1, 4096).frame(frame).expect("a frame");
     let interface = interface(0);
-    let result = deparse(&mut out, &parsed, &headers, payload, egress, &Exit { interface: &interface, mtu, tx_checksum: false });
+    let result = deparse(
+        &mut out,
+        &parsed,
+        &headers,
+        payload,
+        egress,
+        &Exit { interface: &interface, mtu, tx_checksum: false },
+    );
     (result, out)
 }
 
@@ -57,7 +65,9 @@ fn shapes() -> impl Strategy<Value = Vec<u8>> {
         let extension = |next: u8| if options > 0 { vec![next, 0, 1, 4, 0, 0, 0, 0] } else { vec![] };
         let first = |next: u8| if options > 0 { 60 } else { next };
         match kind {
-            0 => ethernet(vlan, 0x0800, &ipv4(&no_operation, 17, &udp4(RPC_PORT, &request(lambda, &payload)))),
+            0 => {
+                ethernet(vlan, 0x0800, &ipv4(&no_operation, 17, &udp4(RPC_PORT, &request(lambda, &payload))))
+            }
             1 => ethernet(vlan, 0x0800, &ipv4(&no_operation, 17, &udp4(9, &payload))),
             2 => ethernet(vlan, 0x0800, &ipv4(&no_operation, 6, &tcp4(&payload, &no_operation))),
             3 => ethernet(vlan, 0x0800, &ipv4(&no_operation, 47, &payload)),

@@ -44,11 +44,20 @@ fn allocations(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn a_thousand_bursts_allocate_nothing() {
-    let mut lab = Lab::new(vec![Deployed::from_tree("echo", "echo"), Deployed::from_tree("web-server", "web_server")], true);
+    let mut lab = Lab::new(
+        vec![Deployed::from_tree("echo", "echo"), Deployed::from_tree("web-server", "web_server")],
+        true,
+    );
     // All that may happen to well-meant traffic: both lambdas, both IP versions, an unknown lambda, a frame for the host,
     // neighbour discovery's work, and what is dropped.
     let arp: Vec<u8> = [
-        &[0xFF; 6][..], &PEER_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &PEER_MAC, &PEER_IPV4, &[0; 6], &OUR_IPV4,
+        &[0xFF; 6][..],
+        &PEER_MAC,
+        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+        &PEER_MAC,
+        &PEER_IPV4,
+        &[0; 6],
+        &OUR_IPV4,
     ]
     .concat();
     let mix = [

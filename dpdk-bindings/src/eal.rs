@@ -180,7 +180,9 @@ mod tests {
     fn arguments_are_dpdks() {
         let args = EalArgs::new(0, 3, Memory::SmallPages { mib: 64 }).lcore(1, 3).raw("--vdev=net_null0");
         let text = args.to_arguments().join(" ");
-        for part in ["--lcores=0@3,1@3", "--main-lcore=0", "--no-huge", "-m64", "--no-pci", "--vdev=net_null0"] {
+        for part in
+            ["--lcores=0@3,1@3", "--main-lcore=0", "--no-huge", "-m64", "--no-pci", "--vdev=net_null0"]
+        {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains("--in-memory"));

@@ -82,6 +82,9 @@ mod tests {
     fn errors_name_the_thing_and_the_errno() {
         let error = Error::new("probe", "net_tap0", libc::ENODEV);
         assert_eq!(error.to_string(), "probe net_tap0: No such device (ENODEV)");
-        assert_eq!(Error::from_code("start", "", -libc::EBUSY).to_string(), "start: Device or resource busy (EBUSY)");
+        assert_eq!(
+            Error::from_code("start", "", -libc::EBUSY).to_string(),
+            "start: Device or resource busy (EBUSY)"
+        );
     }
 }

@@ -105,7 +105,10 @@ impl Mbuf {
         let fields = self.fields_mut();
         // SAFETY: as in `data`, and `&mut self` is exclusive.
         unsafe {
-            std::slice::from_raw_parts_mut(fields.buf_addr.add(fields.data_off.into()), fields.data_len.into())
+            std::slice::from_raw_parts_mut(
+                fields.buf_addr.add(fields.data_off.into()),
+                fields.data_len.into(),
+            )
         }
     }
 

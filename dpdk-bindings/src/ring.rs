@@ -115,7 +115,8 @@ fn dequeue<const N: usize>(inner: &Inner, burst: &mut ArrayVec<Mbuf, N>) -> usiz
     // SAFETY: there is room for so many pointers behind the burst's last; each that comes out is owned by nobody else.
     unsafe {
         let place = burst.as_mut_ptr().add(first).cast::<*mut c_void>();
-        let count = sys::rte_ring_dequeue_burst(inner.ring.as_ptr(), place, room, std::ptr::null_mut()) as usize;
+        let count =
+            sys::rte_ring_dequeue_burst(inner.ring.as_ptr(), place, room, std::ptr::null_mut()) as usize;
         burst.set_len(first + count);
         count
     }

@@ -84,8 +84,14 @@ class Lab:
         run("ip", "-n", self.gen, "link", "set", "g0", "txqueuelen", str(BACKLOG), "up")
 
     def returned(self) -> int:
-        path = f"/sys/class/net/{self.iface}/statistics/rx_packets"
-        return int(run("ip", "netns", "exec", self.gen, "cat", path))
+        return self.counted("rx_packets")
+
+    def offered(self) -> int:
+        return self.counted("tx_packets", "tx_dropped")
+
+    def counted(self, *names: str) -> int:
+        paths = [f"/sys/class/net/{self.iface}/statistics/{name}" for name in names]
+        return sum(map(int, run("ip", "netns", "exec", self.gen, "cat", *paths).split()))
 
 
 def wait(ready, what: str, seconds: float = 15) -> None:
@@ -203,8 +209,9 @@ def sampler(lab: Lab, dut: subprocess.Popen[bytes], seconds: float) -> float:
 
 def drain(lab: Lab, dut: subprocess.Popen[bytes], gen: subprocess.Popen[bytes]) -> float:
     dut.send_signal(signal.SIGSTOP)
+    offered = lab.offered()
     gen.send_signal(signal.SIGCONT)
-    time.sleep(0.15)
+    wait(lambda: lab.offered() > offered + BACKLOG * 1.1, "a backlog")
     gen.send_signal(signal.SIGSTOP)
     time.sleep(0.02)
     return sampler(lab, dut, 0)

@@ -60,7 +60,15 @@ impl Figure {
         let mut sorted = rounds.to_vec();
         sorted.sort_by(f64::total_cmp);
         let name = name.into();
-        Self { name, value: sorted[sorted.len() / 2], min: sorted[0], max: sorted[sorted.len() - 1], unit, better, bar: None }
+        Self {
+            name,
+            value: sorted[sorted.len() / 2],
+            min: sorted[0],
+            max: sorted[sorted.len() - 1],
+            unit,
+            better,
+            bar: None,
+        }
     }
 
     pub fn with_bar(mut self, bar: f64) -> Self {
@@ -114,7 +122,8 @@ fn commit() -> String {
 
 fn machine() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|pair| pair.1));
+    let model =
+        cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|pair| pair.1));
     let count = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!("{count} × {}", model.unwrap_or("unknown CPU"))
 }

@@ -107,7 +107,8 @@ fn announce(topology: &Topology, appliance: &Appliance) {
     let workers: Vec<_> = topology.lcores.workers.iter().map(|worker| worker.cpu.to_string()).collect();
     info!("lcores: main on {}, workers on {}", topology.lcores.main.cpu, workers.join(", "));
     for (spec, stats) in topology.ports.iter().zip(appliance.sources().snapshot().ports) {
-        let addresses: Vec<_> = [spec.ipv4.map(|ip| ip.to_string()), spec.ipv6.map(|ip| ip.to_string())].into();
+        let addresses: Vec<_> =
+            [spec.ipv4.map(|ip| ip.to_string()), spec.ipv6.map(|ip| ip.to_string())].into();
         let addresses: Vec<_> = addresses.into_iter().flatten().collect();
         info!("port \"{}\": {} {} {}", spec.name, stats.driver, stats.mac, addresses.join(" "));
     }

@@ -27,8 +27,8 @@ use crate::port::Port;
 
 mod ports;
 
-pub use ports::PortError;
 use ports::OpenPort;
+pub use ports::PortError;
 
 /// Free buffers that each lcore keeps at hand.
 const POOL_CACHE: u32 = 256;
@@ -72,7 +72,9 @@ pub enum StartError {
     #[error(transparent)]
     Rules(#[from] crate::matcher::Error),
     /// `sleep = "descriptor"`, and a port has none.
-    #[error("[idle] sleep = \"descriptor\": port \"{0}\" can only be polled; use \"auto\", \"timer\" or \"never\"")]
+    #[error(
+        "[idle] sleep = \"descriptor\": port \"{0}\" can only be polled; use \"auto\", \"timer\" or \"never\""
+    )]
     NoDescriptor(String),
     /// The means to sleep.
     #[error("idle lcores: {0}")]
@@ -227,7 +229,7 @@ impl Clock for TscClock {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "584 years of nanoseconds")]
     fn now_ns(&mut self) -> u64 {
-        (u128::from(clock::cycles().wrapping_sub(self.start)) * self.scale >> 32) as u64
+        ((u128::from(clock::cycles().wrapping_sub(self.start)) * self.scale) >> 32) as u64
     }
 }
 
@@ -286,7 +288,11 @@ fn attachments(ports: &[OpenPort], own: &[Option<Box<dyn Port<Mbuf> + Send>>]) -
     };
     ports
         .iter()
-        .map(|port| Attachment { interface: port.interface, role: has(port.role), tx_checksum: port.tx_checksum })
+        .map(|port| Attachment {
+            interface: port.interface,
+            role: has(port.role),
+            tx_checksum: port.tx_checksum,
+        })
         .collect()
 }
 

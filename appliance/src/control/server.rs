@@ -63,7 +63,9 @@ pub fn listen(path: &Path) -> Result<UnixListener, Error> {
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket(path.into())),
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => return Err(Error::InUse(path.into())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(Error::InUse(path.into()));
+        }
         Ok(_) => std::fs::remove_file(path).map_err(failed)?,
         Err(_) => {}
     }
@@ -79,7 +81,10 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let routes = Router::new()
-        .route("/v1/stats", get(|State(sources): State<Arc<Sources>>| async move { Json(sources.snapshot()) }))
+        .route(
+            "/v1/stats",
+            get(|State(sources): State<Arc<Sources>>| async move { Json(sources.snapshot()) }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(sources);
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
@@ -103,8 +108,10 @@ pub async fn fetch_stats(path: &Path) -> Result<Snapshot, Error> {
         if !response.status().is_success() {
             return Err(answer(format!("answered {}", response.status())));
         }
-        let body =
-            Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(|error| answer(error.to_string()))?;
+        let body = Limited::new(response.into_body(), ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|error| answer(error.to_string()))?;
         connection.abort();
         serde_json::from_slice(&body.to_bytes()).map_err(|error| answer(error.to_string()))
     };

@@ -204,7 +204,11 @@ impl Sources {
 
     fn lambda(&self, slot: LambdaSlot, name: &str, id: LambdaId) -> LambdaStats {
         let sum = |pick: fn(&LambdaCounters) -> &Counter| -> u64 {
-            self.lcores.iter().filter_map(|lcore| lcore.counters.lambda(slot)).map(|count| pick(count).get()).sum()
+            self.lcores
+                .iter()
+                .filter_map(|lcore| lcore.counters.lambda(slot))
+                .map(|count| pick(count).get())
+                .sum()
         };
         LambdaStats {
             name: name.to_owned(),
@@ -258,7 +262,16 @@ impl fmt::Display for Snapshot {
         writeln!(
             f,
             "\n{:<12} {:<16} {:<17} {:>12} {:>14} {:>12} {:>14} {:>8} {:>8} {:>8}",
-            "PORT", "DRIVER", "MAC", "RX PACKETS", "RX BYTES", "TX PACKETS", "TX BYTES", "MISSED", "NO BUF", "ERRORS"
+            "PORT",
+            "DRIVER",
+            "MAC",
+            "RX PACKETS",
+            "RX BYTES",
+            "TX PACKETS",
+            "TX BYTES",
+            "MISSED",
+            "NO BUF",
+            "ERRORS"
         )?;
         for port in &self.ports {
             writeln!(
@@ -276,7 +289,11 @@ impl fmt::Display for Snapshot {
                 port.rx_errors + port.tx_errors
             )?;
         }
-        writeln!(f, "\n{:<12} {:>4} {:>14} {:>14} {:>10} {:>10}", "LCORE", "CPU", "BUSY", "IDLE", "SLEEPS", "WAKES")?;
+        writeln!(
+            f,
+            "\n{:<12} {:>4} {:>14} {:>14} {:>10} {:>10}",
+            "LCORE", "CPU", "BUSY", "IDLE", "SLEEPS", "WAKES"
+        )?;
         for lcore in &self.lcores {
             writeln!(
                 f,
@@ -287,7 +304,16 @@ impl fmt::Display for Snapshot {
         writeln!(
             f,
             "\n{:<20} {:>10} {:>12} {:>12} {:>10} {:>8} {:>8} {:>9} {:>8} {:>11}",
-            "LAMBDA", "ID", "INVOCATIONS", "FORWARDED", "DROPPED", "TO HOST", "TRAPS", "EXHAUSTED", "BAD", "FUEL/CALL"
+            "LAMBDA",
+            "ID",
+            "INVOCATIONS",
+            "FORWARDED",
+            "DROPPED",
+            "TO HOST",
+            "TRAPS",
+            "EXHAUSTED",
+            "BAD",
+            "FUEL/CALL"
         )?;
         for lambda in &self.lambdas {
             writeln!(

@@ -249,7 +249,9 @@ impl Topology {
     #[must_use]
     pub fn has_pci(&self) -> bool {
         let on_a_bus = |kind: &DeviceKind| matches!(kind, DeviceKind::Pci { .. } | DeviceKind::OtherBus);
-        self.ports.iter().any(|port| matches!(&port.driver, Driver::Dpdk(devargs) if on_a_bus(devargs.kind())))
+        self.ports
+            .iter()
+            .any(|port| matches!(&port.driver, Driver::Dpdk(devargs) if on_a_bus(devargs.kind())))
     }
 
     /// Queue pairs to ask a port's device for. The device may have fewer where it does not say so in its arguments.

@@ -13,7 +13,13 @@ const ETHER_TYPE_IPV6: u16 = 0x86DD;
 
 /// Writes everything. The frame has exactly the layout's size, and the kept pieces are in place.
 #[inline]
-pub(super) fn write<F: Frame>(frame: &mut F, layout: &Layout, headers: &Headers, payload: &[u8], offload: bool) {
+pub(super) fn write<F: Frame>(
+    frame: &mut F,
+    layout: &Layout,
+    headers: &Headers,
+    payload: &[u8],
+    offload: bool,
+) {
     let bytes = frame.bytes_mut();
     bytes[layout.payload..].copy_from_slice(payload);
     ethernet(bytes, layout, headers);

@@ -64,7 +64,8 @@ impl Layout {
             Ip::V6 => (IPV6, present.has(Present::IPV6)),
         };
         // Options and extension headers belong to the version that they came with.
-        let extension = if had_ip { usize::from(parsed.transport - parsed.network).checked_sub(base)? } else { 0 };
+        let extension =
+            if had_ip { usize::from(parsed.transport - parsed.network).checked_sub(base)? } else { 0 };
         // The chain of extension headers ends in the number of the upper layer, which then cannot change.
         if ip == Ip::V6 && extension > 0 && upper_layer(headers, udp, tcp) != parsed.key.protocol {
             return None;
@@ -73,7 +74,19 @@ impl Layout {
         let tcp_bytes = if tcp { usize::from(parsed.payload.checked_sub(parsed.transport)?) } else { 0 };
         let l4 = if udp { UDP } else { tcp_bytes };
         let payload = transport + l4 + if rpc.is_some() { RPC } else { 0 };
-        Some(Self { vlan, ip, udp, tcp, rpc, network, extension, transport, tcp_bytes, payload, payload_bytes })
+        Some(Self {
+            vlan,
+            ip,
+            udp,
+            tcp,
+            rpc,
+            network,
+            extension,
+            transport,
+            tcp_bytes,
+            payload,
+            payload_bytes,
+        })
     }
 
     /// Bytes of the whole frame.

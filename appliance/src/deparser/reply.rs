@@ -28,7 +28,8 @@ pub(super) fn is_reply(bytes: &[u8], parsed: &Parsed, headers: &Headers, interfa
         headers.ipv4.valid == 0 && headers.ipv6.valid == 0 && headers.ethernet.ether_type == key.ether_type
     };
     let ports = headers.udp.valid == 0
-        || (headers.udp.source_port == key.destination_port && headers.udp.destination_port == key.source_port);
+        || (headers.udp.source_port == key.destination_port
+            && headers.udp.destination_port == key.source_port);
     back && addresses && ports && answers(bytes, parsed, headers)
 }
 

@@ -80,7 +80,8 @@ impl Npu {
         if loaded.generation != lambda.generation {
             return (Outcome::Gone, 0);
         }
-        let Some(payload) = task.bytes.get(usize::from(task.parsed.payload)..usize::from(task.parsed.end)) else {
+        let Some(payload) = task.bytes.get(usize::from(task.parsed.payload)..usize::from(task.parsed.end))
+        else {
             return (Outcome::BadVerdict, 0);
         };
         let id = loaded.id;

@@ -51,7 +51,11 @@ fn an_endless_loop_ends_with_its_budget() {
 
 #[test]
 fn endless_recursion_traps() {
-    let wat = module("(call $deeper)", "(func $deeper (result i32) (i32.add (call $deeper) (i32.const 1)))", MEMORY);
+    let wat = module(
+        "(call $deeper)",
+        "(func $deeper (result i32) (i32.add (call $deeper) (i32.const 1)))",
+        MEMORY,
+    );
     let mut instance = instance(&wat, u64::MAX / 2);
     assert_eq!(instance.run(), Err(Failure::Trap));
     assert_eq!(instance.run(), Err(Failure::Trap));
@@ -115,7 +119,8 @@ fn the_shadow_stack_does_not_leak_through_traps_and_globals_persist() {
     for _ in 0..100 {
         assert_eq!(trapping.run(), Err(Failure::Trap));
     }
-    let counting = "(i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1))) (i32.load (i32.const 0))";
+    let counting =
+        "(i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1))) (i32.load (i32.const 0))";
     let mut counting = instance(&lambda(counting), 1000);
     assert_eq!((counting.run(), counting.run(), counting.run()), (Ok(1), Ok(2), Ok(3)));
 }
@@ -179,15 +184,27 @@ fn the_verifier_names_what_is_wrong() {
         (lambda("i32.const 0").replace("\"entry\"", "\"other\""), "does not export \"entry\""),
         (lambda("i32.const 0").replace("\"lnic_abi_1\"", "\"lnic_abi_9\""), "built for ABI \"lnic_abi_9\""),
         (lambda("i32.const 0").replace("\"lnic_abi_1\"", "\"x\""), "does not export \"lnic_abi_1\""),
-        (lambda("i32.const 0").replace("\"__stack_pointer\"", "\"x\""), "does not export \"__stack_pointer\""),
-        (lambda("i32.const 0").replace("(mut i32) (i32.const 4096)", "i32 (i32.const 4096)"), "not a mutable i32"),
+        (
+            lambda("i32.const 0").replace("\"__stack_pointer\"", "\"x\""),
+            "does not export \"__stack_pointer\"",
+        ),
+        (
+            lambda("i32.const 0").replace("(mut i32) (i32.const 4096)", "i32 (i32.const 4096)"),
+            "not a mutable i32",
+        ),
         (lambda("i32.const 0").replace("\"__heap_base\"", "\"x\""), "does not export \"__heap_base\""),
         (lambda("i32.const 0").replace("\"memory\"", "\"x\""), "does not export \"memory\""),
-        (module("i32.const 0", "", "(memory (export \"memory\") 1)"), "minimum 1 and maximum None pages differ"),
+        (
+            module("i32.const 0", "", "(memory (export \"memory\") 1)"),
+            "minimum 1 and maximum None pages differ",
+        ),
         (module("i32.const 0", "", "(memory (export \"memory\") 1 2)"), "differ"),
         (module("i32.const 0", "", "(memory (export \"memory\") 1 1 shared)"), "unshared memory"),
         (module("i32.const 0", "", "(memory (export \"memory\") 2000 2000)"), "over the limit of 67108864"),
-        (module("i32.const 0", "(table 20000 funcref)", MEMORY), "table elements: 20000, over the limit of 10000"),
+        (
+            module("i32.const 0", "(table 20000 funcref)", MEMORY),
+            "table elements: 20000, over the limit of 10000",
+        ),
         (module("i32.const 0", "(func $boot) (start $boot)", MEMORY), "start function"),
         (module("i32.const 0", "(func (export \"init\") (param i32))", MEMORY), "export \"init\" is not"),
         (

@@ -42,7 +42,8 @@ impl Instance {
         store.set_fuel(budget_fuel).map_err(instantiate)?;
         let instance = wasmtime::Instance::new(&mut store, image.module(), &[]).map_err(instantiate)?;
         let missing = |name: &str| PrepareError::Instantiate(format!("export \"{name}\" is missing"));
-        let memory = instance.get_memory(&mut store, abi::EXPORT_MEMORY).ok_or_else(|| missing(abi::EXPORT_MEMORY))?;
+        let memory =
+            instance.get_memory(&mut store, abi::EXPORT_MEMORY).ok_or_else(|| missing(abi::EXPORT_MEMORY))?;
         let global_i32 = |store: &mut Store<StoreLimits>, name: &str| {
             let global = instance.get_global(&mut *store, name).ok_or_else(|| missing(name))?;
             let value = global.get(&mut *store).i32().ok_or_else(|| missing(name))?;
@@ -61,7 +62,8 @@ impl Instance {
         }
         let entry = instance.get_typed_func(&mut store, image.entry()).map_err(instantiate)?;
         if shape.has_init {
-            let init = instance.get_typed_func::<(), ()>(&mut store, abi::EXPORT_INIT).map_err(instantiate)?;
+            let init =
+                instance.get_typed_func::<(), ()>(&mut store, abi::EXPORT_INIT).map_err(instantiate)?;
             init.call(&mut store, ()).map_err(|error| PrepareError::Init(format!("{error:#}")))?;
         }
         #[expect(clippy::cast_possible_truncation, reason = "io is below 4 GiB: the memory is 32-bit")]

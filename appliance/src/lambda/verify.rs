@@ -65,7 +65,9 @@ pub enum VerifyError {
     #[error("needs exactly one 32-bit unshared memory of its own")]
     Memory,
     /// The memory can grow.
-    #[error("memory: minimum {minimum} and maximum {maximum:?} pages differ: link with --initial-memory equal to --max-memory")]
+    #[error(
+        "memory: minimum {minimum} and maximum {maximum:?} pages differ: link with --initial-memory equal to --max-memory"
+    )]
     Growable {
         /// Pages at the start.
         minimum: u64,
@@ -115,7 +117,10 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
                     | TypeRef::Memory(_)
                     | TypeRef::Global(_)
                     | TypeRef::Tag(_)) = import.ty;
-                    return Err(VerifyError::Import { module: import.module.into(), name: import.name.into() });
+                    return Err(VerifyError::Import {
+                        module: import.module.into(),
+                        name: import.name.into(),
+                    });
                 }
             }
             Payload::StartSection { .. } => return Err(VerifyError::Start),
@@ -125,7 +130,8 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
             Payload::TableSection(tables) => {
                 for table in tables {
                     let kind = table.map_err(invalid)?.ty;
-                    table_elements = table_elements.saturating_add(kind.maximum.unwrap_or(kind.initial)).max(kind.initial);
+                    table_elements =
+                        table_elements.saturating_add(kind.maximum.unwrap_or(kind.initial)).max(kind.initial);
                     within("table elements", table_elements, limits.table_elements)?;
                 }
             }
@@ -159,7 +165,8 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
     let function = |name: &str, parameters: &[ValType], results: &[ValType], expected: &'static str| {
         let (kind, index) = find(name).ok_or_else(|| VerifyError::Missing(name.into()))?;
         let matches = kind == ExternalKind::Func && {
-            let signature = types.get(types.core_function_at(index)).map(|subtype| &subtype.composite_type.inner);
+            let signature =
+                types.get(types.core_function_at(index)).map(|subtype| &subtype.composite_type.inner);
             matches!(signature, Some(wasmparser::CompositeInnerType::Func(signature))
                 if signature.params() == parameters && signature.results() == results)
         };

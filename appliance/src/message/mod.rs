@@ -44,7 +44,11 @@ pub fn judge(bytes: &[u8], parsed: &Parsed) -> Gate {
     let no_reply = flags & rpc::NOREPLY != 0;
     let payload_bytes = u32::from(parsed.end.saturating_sub(parsed.payload));
     if message_length > u32::from(fragment_bytes) {
-        return if no_reply { Gate::Drop(DropReason::RpcNoReply) } else { Gate::Refuse(Status::Unimplemented) };
+        return if no_reply {
+            Gate::Drop(DropReason::RpcNoReply)
+        } else {
+            Gate::Refuse(Status::Unimplemented)
+        };
     }
     if fragment_index != 0 || message_length != payload_bytes {
         return Gate::Drop(DropReason::RpcLength);

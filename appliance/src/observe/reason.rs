@@ -49,9 +49,7 @@ reasons! {
     NotOurMac = "not_our_mac",
     /// ARP or neighbour discovery that is malformed or not allowed (RFC 4861, 7.1).
     Neighbour = "neighbour",
-    /// ARP, neighbour discovery or echo that asks nothing of us: a reply, or for another's address.
-    NeighbourIgnored = "neighbour_ignored",
-    /// λ-RPC from a broadcast, multicast or unspecified source: not to be answered.
+    /// λ-RPC or echo from a broadcast, multicast or unspecified source: not to be answered.
     SourceAddress = "source_address",
     /// No rule matched, and there is no host port.
     Unmatched = "unmatched",

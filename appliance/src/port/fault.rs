@@ -45,7 +45,13 @@ pub struct Fault<P, S> {
 impl<P, S> Fault<P, S> {
     /// Wraps `port`; duplicates are made from `source`.
     pub fn new(port: P, source: S, faults: Faults) -> Self {
-        Self { port, source, faults, random: fastrand::Rng::with_seed(faults.seed), injected: Injected::default() }
+        Self {
+            port,
+            source,
+            faults,
+            random: fastrand::Rng::with_seed(faults.seed),
+            injected: Injected::default(),
+        }
     }
 
     /// What was injected so far.

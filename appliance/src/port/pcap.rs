@@ -129,7 +129,8 @@ impl Recorder {
     /// Creates or overwrites the file.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let file = File::create(path).map_err(|source| Error::File { path: path.into(), source })?;
-        let header = PcapHeader { snaplen: SNAP_BYTES, datalink: DataLink::ETHERNET, ..PcapHeader::default() };
+        let header =
+            PcapHeader { snaplen: SNAP_BYTES, datalink: DataLink::ETHERNET, ..PcapHeader::default() };
         let writer = PcapWriter::with_header(BufWriter::new(file), header)
             .map_err(|error| Error::Format { path: path.into(), reason: error.to_string() })?;
         Ok(Self { writer, failed: false })

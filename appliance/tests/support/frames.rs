@@ -63,7 +63,8 @@ pub fn ipv6(first: u8, extensions: &[u8], rest: &[u8]) -> Vec<u8> {
 
 pub fn udp(pseudo: &[&[u8]], source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(8 + payload.len()).unwrap();
-    let mut datagram = [source.to_be_bytes(), destination.to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
+    let mut datagram =
+        [source.to_be_bytes(), destination.to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
     datagram.extend(payload);
     let upper = [[0, 17], length.to_be_bytes()].concat();
     let sum = checksum(&[&pseudo.concat(), &upper, &datagram]);

@@ -34,7 +34,14 @@ pub struct Deployed {
 
 impl Deployed {
     pub fn new(wasm: Vec<u8>, entry: &'static str) -> Self {
-        Self { wasm, entry, fuel: 1_000_000, egress: Egress::Reply, parameters: Vec::new(), rules: Vec::new() }
+        Self {
+            wasm,
+            entry,
+            fuel: 1_000_000,
+            egress: Egress::Reply,
+            parameters: Vec::new(),
+            rules: Vec::new(),
+        }
     }
 
     /// One of the lambdas of the tree, built from its C source.
@@ -164,7 +171,8 @@ fn deploy(lambdas: Vec<Deployed>) -> (Npu, Vec<Rule>) {
     for (slot, lambda) in (0u32..).zip(lambdas) {
         let reference = LambdaRef { slot: LambdaSlot::new(slot), generation: Generation::new(1) };
         let id = LambdaId::new(slot + 1);
-        let image = Image::compile(&engine, &lambda.wasm, lambda.entry, &Limits::default()).expect("compiles");
+        let image =
+            Image::compile(&engine, &lambda.wasm, lambda.entry, &Limits::default()).expect("compiles");
         npu.load(reference, id, Instance::new(&image, lambda.fuel).expect("instantiates"));
         let parameters = lnic::matcher::Parameters::new(&lambda.parameters).expect("parameters");
         let base = Rule { egress: lambda.egress, parameters, ..Rule::any(reference) };

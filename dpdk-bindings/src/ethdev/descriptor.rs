@@ -19,7 +19,11 @@ impl Descriptors {
     #[must_use]
     pub fn packet_sockets_since(&self) -> Vec<OwnedFd> {
         let opened = Self::now().0;
-        opened.difference(&self.0).filter(|&&descriptor| is_packet_socket(descriptor)).filter_map(|&d| duplicate(d)).collect()
+        opened
+            .difference(&self.0)
+            .filter(|&&descriptor| is_packet_socket(descriptor))
+            .filter_map(|&d| duplicate(d))
+            .collect()
     }
 }
 

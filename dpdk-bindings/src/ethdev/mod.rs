@@ -189,7 +189,9 @@ impl Device {
         if let Some(mac) = config.mac {
             let address = sys::rte_ether_addr { addr_bytes: mac };
             // SAFETY: the port is attached, the address outlives the call.
-            let code = unsafe { sys::rte_eth_dev_default_mac_addr_set(self.0.port, (&raw const address).cast_mut()) };
+            let code = unsafe {
+                sys::rte_eth_dev_default_mac_addr_set(self.0.port, (&raw const address).cast_mut())
+            };
             self.check("set MAC of", code)?;
         }
         self.configure(config, &info)?;

@@ -272,5 +272,5 @@ const _: () = {
     assert!(size_of::<Headers>() <= IO_MATCH_DATA - IO_HEADERS);
     assert!(size_of::<MatchData>() <= IO_PAYLOAD - IO_MATCH_DATA);
     assert!(size_of::<Headers>() == 160);
-    assert!(IO_PAYLOAD % IO_ALIGN == 0);
+    assert!(IO_PAYLOAD.is_multiple_of(IO_ALIGN));
 };

@@ -12,10 +12,10 @@ use crate::control::topology::{Driver, PortSpec, Topology};
 use crate::ids::QueueId;
 use crate::parser::Interface;
 use crate::path::Role;
+use crate::port::Port;
 use crate::port::dpdk::{self, PoolSource};
 use crate::port::fault::Fault;
 use crate::port::pcap::{self, PcapPort, Recorder};
-use crate::port::Port;
 use crate::port::trace::Trace;
 
 /// MAC address of a replayed port that names none: locally administered.
