@@ -261,16 +261,55 @@ impl Header {
             self.header_bytes
         );
         let buf: &mut [u8; HEADER_BYTES] = buf.first_chunk_mut().expect("room for a λ-RPC header");
-        buf[0] = MAGIC_VERSION;
-        buf[1] = self.kind.raw() << 4 | (self.header_bytes / WORD_BYTES) as u8;
-        buf[2..4].copy_from_slice(&self.flags.to_be_bytes());
-        buf[4..8].copy_from_slice(&self.lambda.to_be_bytes());
-        buf[8..16].copy_from_slice(&self.request.to_be_bytes());
-        buf[16..20].copy_from_slice(&self.message_length.to_be_bytes());
-        buf[20..22].copy_from_slice(&self.fragment_bytes.to_be_bytes());
-        buf[22..24].copy_from_slice(&self.fragment_index.to_be_bytes());
-        buf[24..28].copy_from_slice(&self.aux.to_be_bytes());
-        buf[28..32].copy_from_slice(&self.crc.to_be_bytes());
+        *buf = self.to_bytes();
+    }
+
+    /// The header as four words, which are written and read whole: a wide read after narrow writes would wait for them.
+    #[inline]
+    const fn words(&self) -> [u64; HEADER_BYTES / WORD_BYTES] {
+        let first = [MAGIC_VERSION, self.kind.raw() << 4 | (self.header_bytes / WORD_BYTES) as u8];
+        [
+            (u16::from_be_bytes(first) as u64) << 48 | (self.flags as u64) << 32 | self.lambda as u64,
+            self.request,
+            (self.message_length as u64) << 32
+                | (self.fragment_bytes as u64) << 16
+                | self.fragment_index as u64,
+            (self.aux as u64) << 32 | self.crc as u64,
+        ]
+    }
+
+    #[inline]
+    fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        for (chunk, word) in bytes.as_chunks_mut::<WORD_BYTES>().0.iter_mut().zip(self.words()) {
+            *chunk = word.to_be_bytes();
+        }
+        bytes
+    }
+
+    /// The header with the CRC flag and the CRC of a datagram whose TLVs and payload are `rest`.
+    #[inline]
+    #[must_use]
+    pub fn sealed(mut self, rest: &[u8]) -> Self {
+        self.flags |= CRC;
+        self.crc = 0;
+        self.crc = crc_of(&self.to_bytes(), rest);
+        self
+    }
+
+    /// Sum of the header's 32 bytes for the Internet checksum, from its fields: nothing is read back.
+    #[inline]
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        let words = self.words();
+        let mut sum = 0;
+        let mut at = 0;
+        // 2^16 ≡ 1: a 64-bit word counts as its two halves.
+        while at < words.len() {
+            sum += (words[at] >> 32) + (words[at] & 0xFFFF_FFFF);
+            at += 1;
+        }
+        sum
     }
 
     /// Writes the header before TLVs and payload that are in place, and [seals](seal) the datagram.

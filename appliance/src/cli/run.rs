@@ -1,11 +1,12 @@
 //! `lnic run`: the appliance, in the foreground.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -35,7 +36,12 @@ pub struct Args {
 /// Runs `lnic run`.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let machine = Machine::read()?;
     let topology = match Topology::load(&args.config, &machine) {
         Ok(topology) => topology,
@@ -44,10 +50,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(WRONG));
         }
     };
-    let appliance = Appliance::start(&topology, &machine)?;
-    announce(&topology, &appliance);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(&topology, &appliance))?;
+    // First of all: it tells whether another appliance runs from this configuration, before that one's ports are touched.
+    let listener = runtime.block_on(async { server::listen(&topology.socket) })?;
+    let appliance = Appliance::start(&topology, &machine);
+    let appliance = appliance.inspect_err(|_| remove_socket(&topology))?;
+    announce(&topology, &appliance);
+    let ended = runtime.block_on(serve(listener, &topology, &appliance));
+    remove_socket(&topology);
+    let ended = ended?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let summary = appliance.sources().snapshot().frames;
     let stopped = appliance.stop();
@@ -68,8 +79,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Answers on the control socket until a signal comes or the workers end. Says which.
-async fn serve(topology: &Topology, appliance: &Appliance) -> anyhow::Result<&'static str> {
-    let listener = server::listen(&topology.socket)?;
+async fn serve(
+    listener: UnixListener,
+    topology: &Topology,
+    appliance: &Appliance,
+) -> anyhow::Result<&'static str> {
     let (quit, gone) = tokio::sync::oneshot::channel::<()>();
     let stop = async {
         let _ = gone.await;
@@ -92,8 +106,12 @@ async fn serve(topology: &Topology, appliance: &Appliance) -> anyhow::Result<&'s
     if tokio::time::timeout(Duration::from_secs(1), server).await.is_err() {
         warn!("control socket: a client is still connected");
     }
-    let _ = std::fs::remove_file(&topology.socket);
     Ok(ended)
+}
+
+fn remove_socket(topology: &Topology) {
+    // Nobody is harmed by a socket that stays: the next start replaces it.
+    let _ = std::fs::remove_file(&topology.socket);
 }
 
 fn announce(topology: &Topology, appliance: &Appliance) {

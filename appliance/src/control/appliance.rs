@@ -181,15 +181,28 @@ impl Appliance {
     }
 
     /// Drains, stops every lcore, closes the ports. Messages of lcores that panicked, and buffers that did not come home.
-    pub fn stop(self) -> Stopped {
+    pub fn stop(mut self) -> Stopped {
+        self.ask_to_stop();
+        let tasks = std::mem::take(&mut self.tasks);
+        let panics = tasks.into_iter().filter_map(|task| task.join().err()).collect();
+        let pool = self.pool.clone();
+        // With it go the last handles of the devices: they close, and their queues give back what they hold.
+        drop(self);
+        Stopped { panics, lost_frames: pool.in_use() }
+    }
+
+    fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         for doorbell in &self.doorbells {
             doorbell.ring();
         }
-        let panics = self.tasks.into_iter().filter_map(|task| task.join().err()).collect();
-        // The last handles of the devices: they close, and their queues give back what they hold.
-        drop(self.sources);
-        Stopped { panics, lost_frames: self.pool.in_use() }
+    }
+}
+
+impl Drop for Appliance {
+    /// Dropping a task waits for it: the workers have to be asked before.
+    fn drop(&mut self) {
+        self.ask_to_stop();
     }
 }
 

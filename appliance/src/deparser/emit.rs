@@ -12,6 +12,9 @@ const ETHER_TYPE_IPV4: u16 = 0x0800;
 const ETHER_TYPE_IPV6: u16 = 0x86DD;
 
 /// Writes everything. The frame has exactly the layout's size, and the kept pieces are in place.
+///
+/// Checksums are summed from values, and from the payload where the lambda left it: reading back what has just been written in
+/// smaller pieces stalls until the writes have drained.
 #[inline]
 pub(super) fn write<F: Frame>(
     frame: &mut F,
@@ -20,19 +23,22 @@ pub(super) fn write<F: Frame>(
     payload: &[u8],
     offload: bool,
 ) {
+    // A port that makes checksums finds the upper layer by the fixed header: behind extension headers it would be wrong.
+    let offload = offload && !(layout.ip == Ip::V6 && layout.extension > 0);
     let bytes = frame.bytes_mut();
     bytes[layout.payload..].copy_from_slice(payload);
     ethernet(bytes, layout, headers);
-    if let Some(kind) = layout.rpc {
-        message(&mut bytes[layout.payload - RPC..], headers, kind, payload.len());
-    }
+    let message_sum = match layout.rpc {
+        Some(kind) => message(&mut bytes[layout.payload - RPC..], headers, kind, payload),
+        None => 0,
+    };
     let pseudo = match layout.ip {
         Ip::None => 0,
         Ip::V4 => ipv4(&mut bytes[layout.network..], layout, headers, offload),
         Ip::V6 => ipv6(&mut bytes[layout.network..], layout, headers),
     };
     if layout.udp {
-        udp(&mut bytes[layout.transport..], headers, pseudo, offload);
+        udp(&mut bytes[layout.transport..], headers, pseudo, message_sum, payload, offload);
     } else if layout.tcp {
         let segment = &mut bytes[layout.transport..];
         segment[16..18].fill(0);
@@ -82,18 +88,27 @@ fn ipv4(ip: &mut [u8], layout: &Layout, headers: &Headers, offload: bool) -> u64
     ip[1] = fields.tos;
     ip[2..4].copy_from_slice(&total.to_be_bytes());
     ip[4..6].copy_from_slice(&fields.identification.to_be_bytes());
-    ip[6..8].copy_from_slice(&(u16::from(fields.dont_fragment & 1) << 14).to_be_bytes());
+    let fragment = u16::from(fields.dont_fragment & 1) << 14;
+    ip[6..8].copy_from_slice(&fragment.to_be_bytes());
     ip[8] = fields.ttl;
     ip[9] = protocol;
-    ip[10..12].fill(0);
     ip[12..16].copy_from_slice(&fields.source.to_be_bytes());
     ip[16..20].copy_from_slice(&fields.destination.to_be_bytes());
-    if !offload {
-        let sum = checksum::finish(checksum::add(0, &ip[..header_bytes]));
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    }
+    let addresses = u64::from(fields.source) + u64::from(fields.destination);
+    let sum = if offload {
+        0
+    } else {
+        let fixed = u64::from(u16::from_be_bytes([ip[0], fields.tos]))
+            + u64::from(total)
+            + u64::from(fields.identification)
+            + u64::from(fragment)
+            + u64::from(u16::from_be_bytes([fields.ttl, protocol]))
+            + addresses;
+        checksum::finish(checksum::add(fixed, &ip[20..header_bytes]))
+    };
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
     let upper_bytes = to_u16(ip.len() - header_bytes);
-    checksum::add(u64::from(upper_bytes) + u64::from(protocol), &ip[12..20])
+    addresses + u64::from(upper_bytes) + u64::from(protocol)
 }
 
 /// Writes the fixed IPv6 header before its extension headers; returns the sum of the pseudo-header.
@@ -113,21 +128,24 @@ fn ipv6(ip: &mut [u8], layout: &Layout, headers: &Headers) -> u64 {
     ip[8..24].copy_from_slice(&fields.source);
     ip[24..40].copy_from_slice(&fields.destination);
     let upper_bytes = ip.len() - (layout.transport - layout.network);
-    checksum::add(upper_bytes as u64 + u64::from(protocol), &ip[8..40])
+    let source = checksum::add(upper_bytes as u64 + u64::from(protocol), &fields.source);
+    checksum::add(source, &fields.destination)
 }
 
+/// Writes the UDP header. `message_sum` is that of what lies between it and the payload.
 #[inline]
-fn udp(datagram: &mut [u8], headers: &Headers, pseudo: u64, offload: bool) {
+fn udp(datagram: &mut [u8], headers: &Headers, pseudo: u64, message_sum: u64, payload: &[u8], offload: bool) {
     let length = to_u16(datagram.len());
-    datagram[0..2].copy_from_slice(&headers.udp.source_port.to_be_bytes());
-    datagram[2..4].copy_from_slice(&headers.udp.destination_port.to_be_bytes());
+    let (source, destination) = (headers.udp.source_port, headers.udp.destination_port);
+    datagram[0..2].copy_from_slice(&source.to_be_bytes());
+    datagram[2..4].copy_from_slice(&destination.to_be_bytes());
     datagram[4..6].copy_from_slice(&length.to_be_bytes());
-    datagram[6..UDP].fill(0);
     let sum = if offload {
         // The port adds the datagram to the pseudo-header's sum that it finds here.
-        !checksum::finish(pseudo)
+        checksum::fold(pseudo)
     } else {
-        match checksum::finish(checksum::add(pseudo, datagram)) {
+        let header = u64::from(source) + u64::from(destination) + u64::from(length);
+        match checksum::finish(checksum::add(pseudo + header + message_sum, payload)) {
             0 => 0xFFFF,
             sum => sum,
         }
@@ -135,13 +153,13 @@ fn udp(datagram: &mut [u8], headers: &Headers, pseudo: u64, offload: bool) {
     datagram[6..UDP].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// Writes the λ-RPC header before its payload. TLVs of a request are not repeated.
+/// Writes the λ-RPC header before its payload, and returns its sum. TLVs of a request are not repeated.
 #[inline]
-fn message(datagram: &mut [u8], headers: &Headers, kind: Kind, payload_bytes: usize) {
+fn message(datagram: &mut [u8], headers: &Headers, kind: Kind, payload: &[u8]) -> u64 {
     let fields = &headers.rpc;
     #[expect(clippy::cast_possible_truncation, reason = "a frame's payload is under 64 KiB")]
-    let message_length = payload_bytes as u32;
-    Header {
+    let message_length = payload.len() as u32;
+    let mut header = Header {
         kind,
         header_bytes: RPC,
         flags: fields.flags,
@@ -149,18 +167,19 @@ fn message(datagram: &mut [u8], headers: &Headers, kind: Kind, payload_bytes: us
         request: fields.request_id,
         message_length,
         // One frame is one fragment, however small the caller wants its own.
-        fragment_bytes: fields.fragment_bytes.max(to_u16(payload_bytes)),
+        fragment_bytes: fields.fragment_bytes.max(to_u16(payload.len())),
         fragment_index: 0,
         aux: match kind {
             Kind::Request => fields.budget_us,
             _ => rpc::reply_aux(Status::new(fields.status), fields.credit, fields.service_us),
         },
         crc: 0,
-    }
-    .emit(datagram);
+    };
     if fields.flags & rpc::CRC != 0 {
-        rpc::seal(datagram);
+        header = header.sealed(payload);
     }
+    header.emit(datagram);
+    header.sum()
 }
 
 /// The deparser has checked the frame against an MTU, which is 16 bits.

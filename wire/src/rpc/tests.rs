@@ -339,3 +339,24 @@ fn parse_cost() {
         );
     }
 }
+
+proptest! {
+    #[test]
+    fn a_sealed_header_is_what_sealing_the_datagram_makes(
+        payload in proptest::collection::vec(any::<u8>(), 0..300),
+        lambda: u32,
+        request: u64,
+        aux: u32,
+    ) {
+        let length = u32::try_from(payload.len()).unwrap();
+        let header = Header { aux, ..Header::request(lambda, request, length) };
+        let mut datagram = [vec![0; HEADER_BYTES], payload.clone()].concat();
+        header.emit(&mut datagram);
+        seal(&mut datagram);
+        let sealed = header.sealed(&payload);
+        let mut other = [vec![0; HEADER_BYTES], payload].concat();
+        sealed.emit(&mut other);
+        prop_assert_eq!(&other, &datagram);
+        prop_assert_eq!(crate::checksum::fold(sealed.sum()), crate::checksum::fold(crate::checksum::add(0, &datagram[..HEADER_BYTES])));
+    }
+}
