@@ -50,6 +50,8 @@ fn main() {
         .clang_args(&flags)
         .use_core()
         .derive_debug(false)
+        // Doxygen's markup is none that rustdoc reads.
+        .generate_comments(false)
         .derive_default(true)
         .default_enum_style(bindgen::EnumVariation::ModuleConsts)
         .prepend_enum_name(false)

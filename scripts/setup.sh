@@ -148,7 +148,7 @@ if $build; then
 fi
 if $test; then
     install_packages test ca-certificates curl dpdk-dev ethtool iproute2 iputils-arping iputils-ping jq procps \
-        python3-scapy tcpdump tshark util-linux
+        python3-pytest python3-scapy shellcheck tcpdump tshark util-linux
 fi
 if $dev; then
     if have cargo-deny; then

@@ -4,12 +4,10 @@ use lnic_abi::Headers;
 use lnic_wire::checksum;
 use lnic_wire::rpc::{self, Header, Kind, Status};
 
-use super::layout::{ETHERNET, Ip, Layout, RPC, UDP, upper_layer};
+use super::layout::{ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET, Ip, Layout, RPC, UDP, upper_layer};
 use crate::frame::{ChecksumOffload, Frame};
 
 const ETHER_TYPE_VLAN: u16 = 0x8100;
-const ETHER_TYPE_IPV4: u16 = 0x0800;
-const ETHER_TYPE_IPV6: u16 = 0x86DD;
 
 /// Writes everything. The frame has exactly the layout's size, and the kept pieces are in place.
 ///

@@ -6,6 +6,8 @@ use lnic_wire::rpc::Kind;
 use crate::frame::Frame;
 use crate::parser::{Parsed, Present};
 
+pub(super) const ETHER_TYPE_IPV4: u16 = 0x0800;
+pub(super) const ETHER_TYPE_IPV6: u16 = 0x86DD;
 pub(super) const ETHERNET: usize = 14;
 pub(super) const VLAN: usize = 4;
 pub(super) const IPV4: usize = 20;
@@ -48,6 +50,10 @@ impl Layout {
         let (vlan, udp, tcp) = (headers.vlan.valid != 0, headers.udp.valid != 0, headers.tcp.valid != 0);
         let rpc = if headers.rpc.valid != 0 { Some(Kind::new(headers.rpc.kind)?) } else { None };
         let ip = match (headers.ipv4.valid != 0, headers.ipv6.valid != 0) {
+            // Without an IP header there is nothing that could be called IP.
+            (false, false) if [ETHER_TYPE_IPV4, ETHER_TYPE_IPV6].contains(&headers.ethernet.ether_type) => {
+                return None;
+            }
             (false, false) => Ip::None,
             (true, false) => Ip::V4,
             (false, true) => Ip::V6,
