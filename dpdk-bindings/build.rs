@@ -11,11 +11,12 @@ const FUNCTIONS: &[&str] = &[
     "lnic_errno",
     "rte_dev_probe",
     "rte_dev_remove",
-    "rte_eal_(init|cleanup|remote_launch|wait_lcore|get_lcore_state|has_hugepages)",
+    "rte_eal_(init|cleanup|remote_launch|wait_lcore|get_lcore_state|has_hugepages|get_runtime_dir)",
     "rte_eth_dev_(configure|start|stop|close|info_get|get_port_by_name|get_name_by_port|set_mtu|get_mtu|socket_id)",
     "rte_eth_dev_(default_mac_addr_set|rx_intr_enable|rx_intr_disable|rx_intr_ctl_q_get_fd|adjust_nb_rx_tx_desc)",
     "rte_eth_(rx_queue_setup|tx_queue_setup|rx_burst|tx_burst|macaddr_get|link_get_nowait|promiscuous_enable|stats_get)",
-    "rte_eth_(stats_reset|xstats_get|xstats_get_names|find_next_owned_by|allmulticast_enable)",
+    "rte_eth_dev_owner_(new|set)",
+    "rte_eth_(stats_reset|xstats_get|xstats_get_names|find_next|allmulticast_enable)",
     "rte_get_tsc_hz",
     "rte_lcore_(id|to_socket_id|to_cpu_id|count|is_enabled)",
     "rte_get_(main_lcore|next_lcore)",
@@ -60,8 +61,9 @@ fn main() {
         .allowlist_recursively(true)
         .allowlist_var("LNIC_.*")
         .allowlist_var("RTE_ETH_(NAME_MAX_LEN|XSTATS_NAME_SIZE)|RTE_MAX_LCORE|RTE_MAX_ETHPORTS")
-        .allowlist_type("rte_eth_rx_mq_mode|rte_lcore_state_t")
+        .allowlist_type("rte_eth_rx_mq_mode|rte_lcore_state_t|rte_eth_dev_owner")
         // Reached by offset only: see mbuf.rs.
+        .opaque_type("rte_device")
         .opaque_type("rte_mbuf")
         .opaque_type("rte_mempool")
         .opaque_type("rte_ring");

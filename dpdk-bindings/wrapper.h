@@ -20,7 +20,6 @@ static const uint64_t LNIC_RX_OFFLOAD_UDP_CKSUM = RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
 static const uint64_t LNIC_RX_OFFLOAD_TCP_CKSUM = RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
 static const uint64_t LNIC_TX_OFFLOAD_IPV4_CKSUM = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
 static const uint64_t LNIC_TX_OFFLOAD_UDP_CKSUM = RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
-static const uint64_t LNIC_TX_OFFLOAD_MBUF_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 static const uint64_t LNIC_RSS_IP = RTE_ETH_RSS_IP;
 static const uint64_t LNIC_RSS_UDP = RTE_ETH_RSS_UDP;
 static const uint64_t LNIC_RSS_TCP = RTE_ETH_RSS_TCP;
@@ -35,6 +34,8 @@ static const uint64_t LNIC_TX_IPV4 = RTE_MBUF_F_TX_IPV4;
 static const uint64_t LNIC_TX_IPV6 = RTE_MBUF_F_TX_IPV6;
 static const uint64_t LNIC_TX_IP_CKSUM = RTE_MBUF_F_TX_IP_CKSUM;
 static const uint64_t LNIC_TX_UDP_CKSUM = RTE_MBUF_F_TX_UDP_CKSUM;
+/* Where the buffer's memory comes from: they decide how it is freed. */
+static const uint64_t LNIC_MBUF_ATTACHED = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
 
 static const unsigned int LNIC_RING_F_SP_ENQ = RING_F_SP_ENQ;
 static const unsigned int LNIC_RING_F_SC_DEQ = RING_F_SC_DEQ;

@@ -1,6 +1,6 @@
 //! The environment abstraction layer: started once per process, from typed arguments.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -154,14 +154,19 @@ impl Eal {
     #[must_use]
     pub fn version(&self) -> String {
         // SAFETY: returns a static string.
-        unsafe { std::ffi::CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
     }
 }
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
+        // SAFETY: a static string.
+        let directory =
+            unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) }.to_string_lossy().into_owned();
         // SAFETY: pools and devices hold a clone of the handle, so none is left; lcores cannot run closures that hold one.
         unsafe { sys::rte_eal_cleanup() };
+        // DPDK leaves it behind, empty as we run it. If it is not, it stays.
+        let _ = std::fs::remove_dir(directory);
     }
 }
 

@@ -61,12 +61,16 @@ pub struct Task<T> {
     _eal: Eal,
 }
 
-/// Runs `work` on a worker lcore. A panic in it is caught and reported by [`Task::join`].
+/// Runs `work` on a worker lcore, one of [`workers`]. A panic in it is caught and reported by [`Task::join`].
 pub fn launch<T: Send + 'static>(
     eal: &Eal,
     lcore: u32,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Task<T>, Error> {
+    // DPDK indexes its table by the number, unchecked; and would wait for ever for the main lcore to answer.
+    if !workers(eal).contains(&lcore) {
+        return Err(Error::new("launch on lcore", format!("{lcore}, which is no worker"), libc::EINVAL));
+    }
     let outcome: Shared<T> = Arc::default();
     let result = Arc::clone(&outcome);
     let run: Box<dyn FnOnce() + Send> = Box::new(move || {

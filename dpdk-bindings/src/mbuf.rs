@@ -247,7 +247,9 @@ impl Mbuf {
             }
         };
         let fields = self.fields_mut();
-        fields.ol_flags = flags;
+        // An attached buffer (mlx5's striding receive queues, zero-copy vhost) stays marked as one, or it goes home with memory that
+        // is not its own.
+        fields.ol_flags = fields.ol_flags & sys::LNIC_MBUF_ATTACHED | flags;
         fields.tx_offload = lengths;
     }
 }

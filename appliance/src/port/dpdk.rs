@@ -1,13 +1,13 @@
 //! Any port that DPDK drives.
 //!
-//! How an idle lcore sleeps on it: `net_tap` and hardware have receive interrupts; `net_af_packet` and `net_af_xdp` have none,
-//! but the socket of each queue becomes readable; the others can only be polled.
+//! How an idle lcore sleeps on it: `net_tap`, `net_vhost`, `net_virtio_user` and hardware have receive interrupts; `net_af_packet`
+//! and `net_af_xdp` have none, but the socket of each queue becomes readable; the others can only be polled.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use dpdk_bindings::Error;
 use dpdk_bindings::eal::Eal;
-use dpdk_bindings::ethdev::{Config, Descriptors, Device, Info, RxQueue, TxQueue};
+use dpdk_bindings::ethdev::{Config, Descriptors, Device, Info, RxQueue, TxQueue, Wake};
 use dpdk_bindings::mbuf::{Checked, Mbuf, TxChecksum};
 use dpdk_bindings::mempool::Mempool;
 
@@ -89,20 +89,10 @@ pub struct DpdkPort {
     tx: TxQueue,
     capabilities: Capabilities,
     retries: u16,
-    wake: Wake,
-}
-
-/// What becomes readable when frames wait.
-enum Wake {
-    Nothing,
-    /// A socket of the driver's: readable until it has been polled empty.
-    Socket(OwnedFd),
-    /// The receive interrupt's descriptor. An event counter has to be read to fall silent; a tap's must not be, because
-    /// reading it takes a frame.
-    Interrupt {
-        descriptor: OwnedFd,
-        counter: bool,
-    },
+    /// What becomes readable when frames wait, if anything does.
+    wake: Option<Wake>,
+    /// It is a receive interrupt, which has to be armed.
+    interrupt: bool,
 }
 
 /// How to open a device.
@@ -146,29 +136,18 @@ pub fn open(eal: &Eal, devargs: &str, pool: &Mempool, options: &Options) -> Resu
         ..Config::default()
     };
     let pairs = device.start(&config, pool)?;
-    let mut sockets = before.packet_sockets_since().into_iter();
+    let mut sockets = before.packet_sockets_since(info.interface).into_iter();
     let capabilities = Capabilities { tx_checksum: info.tx_checksum };
     let queues = pairs
         .into_iter()
         .map(|(rx, tx)| {
-            let socket = sockets.next();
-            let wake = match (rx.interrupt(), socket) {
-                (_, Some(socket)) => Wake::Socket(socket),
-                (Some(descriptor), None) => {
-                    let counter = is_event_counter(&descriptor);
-                    Wake::Interrupt { descriptor, counter }
-                }
-                (None, None) => Wake::Nothing,
-            };
-            DpdkPort { rx, tx, capabilities, retries: options.tx_retries, wake }
+            let socket = sockets.next().map(Wake::socket);
+            let interrupt = socket.is_none();
+            let wake = socket.or_else(|| rx.interrupt());
+            DpdkPort { rx, tx, capabilities, retries: options.tx_retries, wake, interrupt }
         })
         .collect();
     Ok(Opened { mac: device.mac()?, device, info, queues })
-}
-
-fn is_event_counter(descriptor: &OwnedFd) -> bool {
-    std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
-        .is_ok_and(|target| target.to_string_lossy().contains("[eventfd]"))
 }
 
 impl Port<Mbuf> for DpdkPort {
@@ -202,19 +181,16 @@ impl Port<Mbuf> for DpdkPort {
     }
 
     fn readable(&self) -> Option<OwnedFd> {
-        match &self.wake {
-            Wake::Nothing => None,
-            Wake::Socket(descriptor) | Wake::Interrupt { descriptor, .. } => descriptor.try_clone().ok(),
-        }
+        self.wake.as_ref()?.descriptor().try_clone().ok()
     }
 
     fn arm(&mut self, sleeping: bool) {
-        if let Wake::Interrupt { descriptor, counter } = &self.wake {
+        let Some(wake) = &self.wake else { return };
+        if self.interrupt {
             self.rx.arm_interrupt(sleeping);
-            if *counter && !sleeping {
-                // The counter does not block; an empty one is no error that matters.
-                let _ = rustix::io::read(descriptor, &mut [0; 8]);
-            }
+        }
+        if !sleeping {
+            wake.silence();
         }
     }
 }

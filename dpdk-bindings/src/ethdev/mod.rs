@@ -6,10 +6,10 @@ mod stats;
 
 use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use descriptor::Descriptors;
+pub use descriptor::{Descriptors, Wake};
 pub use queue::{RxQueue, TxQueue};
 pub use stats::{Link, Stats};
 
@@ -35,9 +35,7 @@ pub struct Info {
     pub interface: Option<u32>,
     /// NUMA node, if it has one.
     pub numa_node: Option<u32>,
-    fast_free: bool,
     rss: u64,
-    rx_offloads: u64,
 }
 
 /// How to configure a device.
@@ -76,7 +74,15 @@ impl Default for Config {
     }
 }
 
-/// Handle to a device. Clones are handles to the same; the last of them and of its queues stops and closes it.
+/// Devices come and go one at a time: DPDK's lists of them have no lock of their own.
+static CONTROL: Mutex<()> = Mutex::new(());
+
+fn control() -> MutexGuard<'static, ()> {
+    CONTROL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Handle to a device. Clones are handles to the same; the last of them and of its queues stops and closes it, and detaches it if
+/// [`probe`](Device::probe) attached it. A device has one owner: it cannot be found again meanwhile.
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
 
@@ -85,6 +91,10 @@ struct Inner {
     name: String,
     started: AtomicBool,
     interrupts: AtomicBool,
+    /// Was attached by us, so that it is detached with us.
+    attached: bool,
+    /// Queues of a `net_ring`, which keeps what was sent to it; 0 for any other.
+    rings: AtomicU16,
     eal: Eal,
     /// Its receive queues allocate from it as long as they live.
     pool: std::sync::OnceLock<Mempool>,
@@ -95,18 +105,30 @@ impl Device {
     pub fn probe(eal: &Eal, devargs: &str) -> Result<Self, Error> {
         const ACTION: &str = "probe";
         let c_devargs = CString::new(devargs).map_err(|_| Error::new(ACTION, devargs, libc::EINVAL))?;
+        let _control = control();
         // SAFETY: the string outlives the call and is copied.
         let code = unsafe { sys::rte_dev_probe(c_devargs.as_ptr()) };
-        // A device that was probed at start is there already.
-        if code != 0 && code != -libc::EEXIST {
-            return Err(Error::from_code(ACTION, devargs, code));
-        }
-        let name = devargs.split(',').next().unwrap_or_default();
-        Self::find(eal, name)
+        let attached = match code {
+            0 => true,
+            // One that was probed at start is there already.
+            code if code == -libc::EEXIST => false,
+            // No bus knows the name.
+            code if code == -libc::EFAULT => {
+                let subject = format!("{devargs}: no driver of that name");
+                return Err(Error::new(ACTION, subject, libc::ENODEV));
+            }
+            code => return Err(Error::from_code(ACTION, devargs, code)),
+        };
+        Self::own(eal, &device_name(devargs), attached)
     }
 
-    /// Finds a device that has been attached, by name.
+    /// Finds a device that has been attached and that nobody has, by name.
     pub fn find(eal: &Eal, name: &str) -> Result<Self, Error> {
+        let _control = control();
+        Self::own(eal, name, false)
+    }
+
+    fn own(eal: &Eal, name: &str, attached: bool) -> Result<Self, Error> {
         const ACTION: &str = "find device";
         let c_name = CString::new(name).map_err(|_| Error::new(ACTION, name, libc::EINVAL))?;
         let mut port = 0;
@@ -115,11 +137,30 @@ impl Device {
         if code != 0 {
             return Err(Error::from_code(ACTION, name, code));
         }
+        let mut owner = sys::rte_eth_dev_owner::default();
+        for (place, byte) in owner.name.iter_mut().zip(b"lnic") {
+            *place = c_char::from_ne_bytes([*byte]);
+        }
+        // SAFETY: both places outlive the calls; the name is terminated.
+        let code = unsafe {
+            match sys::rte_eth_dev_owner_new(&raw mut owner.id) {
+                0 => sys::rte_eth_dev_owner_set(port, &raw const owner),
+                code => code,
+            }
+        };
+        match code {
+            0 => {}
+            // Two handles would close it twice, and each hand out its queues.
+            code if code == -libc::EPERM => return Err(Error::new("open", name, libc::EBUSY)),
+            code => return Err(Error::from_code("open", name, code)),
+        }
         Ok(Self(Arc::new(Inner {
             port,
             name: name.to_owned(),
             started: AtomicBool::new(false),
             interrupts: AtomicBool::new(false),
+            attached,
+            rings: AtomicU16::new(0),
             eal: eal.clone(),
             pool: std::sync::OnceLock::new(),
         })))
@@ -157,9 +198,7 @@ impl Device {
             tx_checksum: has(raw.tx_offload_capa, TX_CHECKSUM),
             interface: (raw.if_index != 0).then_some(raw.if_index),
             numa_node: u32::try_from(node).ok(),
-            fast_free: has(raw.tx_offload_capa, sys::LNIC_TX_OFFLOAD_MBUF_FAST_FREE),
             rss: raw.flow_type_rss_offloads & (sys::LNIC_RSS_IP | sys::LNIC_RSS_UDP | sys::LNIC_RSS_TCP),
-            rx_offloads: raw.rx_offload_capa,
         })
     }
 
@@ -177,6 +216,7 @@ impl Device {
         if self.0.started.swap(true, Ordering::SeqCst) {
             return Err(Error::new("start", self.name(), libc::EALREADY));
         }
+        let _control = control();
         let result = self.configure_and_start(config, pool);
         if result.is_err() {
             self.0.started.store(false, Ordering::SeqCst);
@@ -194,11 +234,16 @@ impl Device {
             };
             self.check("set MAC of", code)?;
         }
-        self.configure(config, &info)?;
-        self.set_up_queues(config, &info, pool)?;
+        // Some devices refuse receive interrupts when they are configured, some only when they start.
+        let with = config.rx_interrupts && self.try_start(config, &info, pool, true).is_ok();
+        if !with {
+            self.try_start(config, &info, pool, false)?;
+        }
+        self.0.interrupts.store(with, Ordering::SeqCst);
+        if info.driver == "net_ring" {
+            self.0.rings.store(config.queues, Ordering::SeqCst);
+        }
         let port = self.0.port;
-        // SAFETY: the port is configured and its queues are set up.
-        self.check("start", unsafe { sys::rte_eth_dev_start(port) })?;
         // Neighbour solicitations go to a multicast MAC. Devices without filters answer ENOTSUP and pass everything.
         // SAFETY: the port is started.
         let code = unsafe { sys::rte_eth_allmulticast_enable(port) };
@@ -211,51 +256,55 @@ impl Device {
         Ok((0..config.queues).map(|queue| queue::pair(self, queue)).collect())
     }
 
-    fn configure(&self, config: &Config, info: &Info) -> Result<(), Error> {
+    fn try_start(&self, config: &Config, info: &Info, pool: &Mempool, interrupts: bool) -> Result<(), Error> {
+        self.configure(config, info, interrupts)?;
+        self.set_mtu(config.mtu, info)?;
+        self.set_up_queues(config, info, pool)?;
+        // SAFETY: the port is configured and its queues are set up.
+        self.check("start", unsafe { sys::rte_eth_dev_start(self.0.port) })
+    }
+
+    fn configure(&self, config: &Config, info: &Info, interrupts: bool) -> Result<(), Error> {
         let mut raw = sys::rte_eth_conf::default();
-        raw.rxmode.mtu = config.mtu.into();
+        raw.rxmode.mtu =
+            if is_packet_socket(info) { config.mtu.min(ETHERNET_MTU) } else { config.mtu }.into();
+        raw.intr_conf.set_rxq(interrupts.into());
         if config.rx_checksum && info.rx_checksum {
             raw.rxmode.offloads |= RX_CHECKSUM;
         }
         if info.tx_checksum {
             raw.txmode.offloads |= TX_CHECKSUM;
         }
-        if info.fast_free {
-            raw.txmode.offloads |= sys::LNIC_TX_OFFLOAD_MBUF_FAST_FREE;
-        }
         if config.queues > 1 && info.rss != 0 {
             raw.rxmode.mq_mode = sys::rte_eth_rx_mq_mode::RTE_ETH_MQ_RX_RSS;
             raw.rx_adv_conf.rss_conf.rss_hf = info.rss;
         }
-        let (port, queues) = (self.0.port, config.queues);
-        if config.rx_interrupts {
-            raw.intr_conf.set_rxq(1);
-            // SAFETY: the configuration outlives the call.
-            let code = unsafe { sys::rte_eth_dev_configure(port, queues, queues, &raw const raw) };
-            if code == 0 {
-                self.0.interrupts.store(true, Ordering::SeqCst);
-                return self.set_mtu(config.mtu);
-            }
-            // It has none.
-            raw.intr_conf.set_rxq(0);
-        }
+        let queues = config.queues;
         // SAFETY: the configuration outlives the call.
-        let code = unsafe { sys::rte_eth_dev_configure(port, queues, queues, &raw const raw) };
-        self.check("configure", code)?;
-        self.set_mtu(config.mtu)
+        let code = unsafe { sys::rte_eth_dev_configure(self.0.port, queues, queues, &raw const raw) };
+        self.check("configure", code)
     }
 
-    /// Sets the MTU. A device that cannot is left alone if it has it already, or if the wish is Ethernet's 1,500.
-    fn set_mtu(&self, mtu: u16) -> Result<(), Error> {
-        if self.mtu()? == mtu {
-            return Ok(());
+    /// Sets the MTU. Configuring has only written it down: `net_tap` and `net_af_packet` now give it to the kernel's interface too.
+    fn set_mtu(&self, mtu: u16, info: &Info) -> Result<(), Error> {
+        const ACTION: &str = "set MTU of";
+        if is_packet_socket(info) && mtu > ETHERNET_MTU {
+            // The driver refuses, but receives what its sockets' frames (framesz=) and the interface let through.
+            let interface = info.interface.and_then(interface_mtu);
+            if interface.is_some_and(|has| has >= mtu.into()) {
+                return Ok(());
+            }
+            let has = interface.map_or("an unknown one".to_owned(), |has| has.to_string());
+            let subject = format!("{}: {mtu} is wanted, the interface has {has}", self.name());
+            return Err(Error::new(ACTION, subject, libc::EMSGSIZE));
         }
         // SAFETY: the port is configured.
         let code = unsafe { sys::rte_eth_dev_set_mtu(self.0.port, mtu) };
-        if code == -libc::ENOTSUP && mtu == 1500 {
+        // Devices without a limit of their own (net_ring, net_vhost, net_memif).
+        if code == -libc::ENOTSUP && mtu <= ETHERNET_MTU {
             return Ok(());
         }
-        self.check("set MTU of", code)
+        self.check(ACTION, code)
     }
 
     fn set_up_queues(&self, config: &Config, info: &Info, pool: &Mempool) -> Result<(), Error> {
@@ -314,14 +363,71 @@ const TX_CHECKSUM: u64 = sys::LNIC_TX_OFFLOAD_IPV4_CKSUM | sys::LNIC_TX_OFFLOAD_
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // SAFETY: no handle and no queue is left, so nobody is polling.
+        let _control = control();
+        self.drop_frames();
+        let mut info = MaybeUninit::<sys::rte_eth_dev_info>::zeroed();
+        // SAFETY: no handle and no queue is left, so nobody is polling. The device is asked for before the port is closed, which makes
+        // the port forget it; closing does not free it, detaching does.
         unsafe {
+            let known = sys::rte_eth_dev_info_get(self.port, info.as_mut_ptr()) == 0;
             if *self.started.get_mut() {
                 sys::rte_eth_dev_stop(self.port);
             }
             sys::rte_eth_dev_close(self.port);
+            if self.attached && known {
+                sys::rte_dev_remove((*info.as_ptr()).device);
+            }
         }
+        // Last: this may have been the last handle.
         let _ = &self.eal;
+    }
+}
+
+impl Inner {
+    /// Frees the frames that rings hold: closing them would not.
+    fn drop_frames(&self) {
+        let mut first = MaybeUninit::<*mut sys::rte_mbuf>::uninit();
+        for queue in 0..self.rings.load(Ordering::SeqCst) {
+            // SAFETY: the queue is started and nobody else is polling; there is room for one pointer.
+            while unsafe { sys::rte_eth_rx_burst(self.port, queue, first.as_mut_ptr(), 1) } == 1 {
+                // SAFETY: written by the driver, and owned by nobody else.
+                drop(unsafe { crate::mbuf::Mbuf::from_raw(first.assume_init()) });
+            }
+        }
+    }
+}
+
+/// Largest IP packet of standard Ethernet.
+const ETHERNET_MTU: u16 = 1500;
+
+/// True for the drivers that leave the MTU to the kernel's interface, above Ethernet's.
+fn is_packet_socket(info: &Info) -> bool {
+    info.driver == "net_af_packet"
+}
+
+/// MTU of a kernel's interface.
+fn interface_mtu(index: u32) -> Option<u32> {
+    let mut name: [c_char; libc::IF_NAMESIZE] = [0; _];
+    // SAFETY: the place has the length that the call writes at most.
+    if unsafe { libc::if_indextoname(index, name.as_mut_ptr()) }.is_null() {
+        return None;
+    }
+    // SAFETY: terminated by the call.
+    let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_str().ok()?;
+    std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok()
+}
+
+/// Name of the port that devargs make: PCI addresses get their domain and lose their bus.
+fn device_name(devargs: &str) -> String {
+    let device = devargs.split(',').next().unwrap_or_default();
+    let address = device.strip_prefix("pci:").unwrap_or(device);
+    let hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match address.split_once(':') {
+        Some((bus, function)) if bus.len() == 2 && hexadecimal(bus) && function.contains('.') => {
+            format!("0000:{address}").to_ascii_lowercase()
+        }
+        Some(_) if address.contains('.') => address.to_ascii_lowercase(),
+        _ => device.to_owned(),
     }
 }
 
@@ -331,9 +437,8 @@ pub fn names(_eal: &Eal) -> Vec<String> {
     let mut names = Vec::new();
     let mut port = 0;
     loop {
-        // SAFETY: walks the table of ports; owner 0 is nobody's.
-        let found = unsafe { sys::rte_eth_find_next_owned_by(port, 0) };
-        let Ok(next) = u16::try_from(found) else { return names };
+        // SAFETY: walks the table of ports.
+        let next = unsafe { sys::rte_eth_find_next(port) };
         if u32::from(next) >= sys::RTE_MAX_ETHPORTS {
             return names;
         }

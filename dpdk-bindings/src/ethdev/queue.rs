@@ -1,11 +1,11 @@
 //! Queues: one owner each, so that nobody polls one twice.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 
-use super::Device;
+use super::{Device, Wake};
 use crate::mbuf::Mbuf;
 use crate::ring::forget_front;
 use crate::sys;
@@ -51,10 +51,10 @@ impl RxQueue {
         count
     }
 
-    /// A duplicate of the descriptor of the queue's receive interrupt, if the driver has one. Arm it with
+    /// The descriptor of the queue's receive interrupt, duplicated, if the driver has one. Arm it with
     /// [`arm_interrupt`](Self::arm_interrupt).
     #[must_use]
-    pub fn interrupt(&self) -> Option<OwnedFd> {
+    pub fn interrupt(&self) -> Option<Wake> {
         if !self.device.0.interrupts.load(Ordering::SeqCst) {
             return None;
         }
@@ -64,7 +64,7 @@ impl RxQueue {
             return None;
         }
         // SAFETY: the driver keeps it open while the device lives, which `self` sees to.
-        unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned().ok()
+        unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned().ok().and_then(Wake::interrupt)
     }
 
     /// Arms or disarms the receive interrupt; does nothing on drivers whose descriptor needs no arming.
