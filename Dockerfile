@@ -55,7 +55,7 @@ RUN scripts/setup.sh --build
 COPY . .
 RUN --mount=type=cache,target=/root/.cargo/registry --mount=type=cache,target=/target \
     CARGO_TARGET_DIR=/target cargo build --release --locked --package lnic --bin lnic \
-    && install -D -m 755 /target/release/lnic /artifacts/usr/bin/lnic
+    && install -D -s -m 755 /target/release/lnic /artifacts/usr/bin/lnic
 RUN for lambda in echo web-server; do \
         install -d /artifacts/usr/share/lnic/lambdas/$lambda \
         && /artifacts/usr/bin/lnic build lambdas/$lambda \

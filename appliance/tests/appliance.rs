@@ -62,7 +62,8 @@ fn two_lcores_answer_a_capture_while_a_null_device_floods_them() {
         file = "echo.wasm"
     "#;
     let machine = Machine::read().unwrap();
-    let (mut topology, absent) = Topology::from_text(text, &folder.path().join("test.toml"), &machine).unwrap();
+    let (mut topology, absent) =
+        Topology::from_text(text, &folder.path().join("test.toml"), &machine).unwrap();
     assert!(absent.is_empty(), "{absent:?}");
     // Two workers wherever the test runs: on one CPU they take turns.
     let first = topology.lcores.main.cpu;
@@ -94,7 +95,10 @@ fn two_lcores_answer_a_capture_while_a_null_device_floods_them() {
     assert_eq!(sum(&|counters| counters.received.get()), ended, "received = sent + to host + dropped");
     assert_eq!(sum(&|counters| counters.sent.get()), REQUESTS as u64);
     // What net_null gives is zeros, addressed to nobody.
-    assert_eq!(sum(&|counters| counters.dropped(DropReason::NotOurMac)), sum(&|counters| counters.dropped_total()));
+    assert_eq!(
+        sum(&|counters| counters.dropped(DropReason::NotOurMac)),
+        sum(&|counters| counters.dropped_total())
+    );
 
     let replies = read_capture(&folder.path().join("out.pcap"));
     assert_eq!(replies.len(), REQUESTS);
