@@ -267,13 +267,11 @@ fn print_reply(args: &Args, out: &mut impl Write, sequence: u64, reply: &Reply) 
     if args.count > 1 {
         write!(out, "{sequence}: ")?;
     }
-    write!(
-        out,
-        "{}, {} bytes in {round_trip_us:.1} µs, lambda {} µs",
-        reply.status,
-        reply.payload.len(),
-        reply.service_us
-    )?;
+    write!(out, "{}, {} bytes in {round_trip_us:.1} µs", reply.status, reply.payload.len())?;
+    // An appliance that does not measure it says 0.
+    if reply.service_us > 0 {
+        write!(out, ", lambda {} µs", reply.service_us)?;
+    }
     if reply.attempts > 1 {
         write!(out, ", attempt {}", reply.attempts)?;
     }

@@ -257,6 +257,10 @@ fn eal_args(topology: &Topology, pages: Pages) -> EalArgs {
     for worker in &topology.lcores.workers {
         args = args.lcore(worker.id.raw(), worker.cpu.raw());
     }
+    // net_tap complains on every start that the kernel has no multiq qdisc, which it does not need here.
+    if !topology.eal_extra_args.iter().any(|argument| argument.starts_with("--log-level")) {
+        args = args.raw("--log-level=pmd.net.tap:critical");
+    }
     topology.eal_extra_args.iter().fold(args, EalArgs::raw)
 }
 

@@ -25,7 +25,9 @@ const PCAP_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
     /// DPDK refuses.
-    #[error("port \"{port}\": {source}")]
+    #[error(
+        "port \"{port}\": {source} (the driver's own words: [eal] extra_args = [\"--log-level=pmd.net:debug\"])"
+    )]
     Dpdk {
         /// Its name.
         port: String,
