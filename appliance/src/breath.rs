@@ -86,6 +86,7 @@ impl<F: Frame, C: Clock> Breath<F, C> {
             match idle.after(busy) {
                 Step::Poll => {}
                 Step::Pause => std::hint::spin_loop(),
+                Step::Yield => rustix::thread::sched_yield(),
                 Step::Sleep => self.sleep(sleeper, stop),
             }
             if !busy && self.exhausted() {

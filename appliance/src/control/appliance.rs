@@ -97,7 +97,7 @@ struct Worker {
     path: Path<Mbuf>,
     counters: Arc<LcoreCounters>,
     sleeper: Sleeper,
-    spin_polls: Option<u32>,
+    idle: Idle,
     engine: Engine,
 }
 
@@ -134,7 +134,10 @@ impl Appliance {
                 sleeper: sleeper(topology, &own, &doorbell)?,
                 ports: own,
                 counters: Arc::clone(&counters),
-                spin_polls: (topology.idle.sleep != Sleep::Never).then_some(topology.idle.spin_polls),
+                idle: Idle::new(
+                    (topology.idle.sleep != Sleep::Never).then_some(topology.idle.spin_polls),
+                    topology.idle.yield_polls,
+                ),
                 engine: engine.clone(),
             });
             doorbells.push(doorbell);
@@ -217,10 +220,10 @@ pub struct Stopped {
 
 impl Worker {
     fn breathe(self, stop: &AtomicBool) {
-        let Self { ports, path, counters, mut sleeper, spin_polls, engine } = self;
+        let Self { ports, path, counters, mut sleeper, idle, engine } = self;
         engine.prepare_thread();
         let ports = ports.into_iter().map(|port| port.map(|port| port as Box<dyn Port<Mbuf>>)).collect();
-        Breath::new(ports, path, TscClock::new(), counters).run(stop, Idle::new(spin_polls), &mut sleeper);
+        Breath::new(ports, path, TscClock::new(), counters).run(stop, idle, &mut sleeper);
     }
 }
 

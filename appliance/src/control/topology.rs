@@ -75,6 +75,8 @@ pub struct Lcore {
 pub struct Idle {
     /// Empty polls before it sleeps.
     pub spin_polls: u32,
+    /// Empty polls between two offers of the CPU to others; 0 is never.
+    pub yield_polls: u32,
     /// How it sleeps.
     pub sleep: Sleep,
     /// Length of a sleep by timer.
@@ -85,7 +87,7 @@ pub struct Idle {
 
 impl Default for Idle {
     fn default() -> Self {
-        Self { spin_polls: 2_000, sleep: Sleep::Auto, timer_us: 50, max_sleep_ms: 100 }
+        Self { spin_polls: 2_000, yield_polls: 32, sleep: Sleep::Auto, timer_us: 50, max_sleep_ms: 100 }
     }
 }
 

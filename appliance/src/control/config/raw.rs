@@ -79,6 +79,7 @@ pub(crate) struct Lcores {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Idle {
     pub(crate) spin_polls: Value<i64>,
+    pub(crate) yield_polls: Value<i64>,
     pub(crate) sleep: Value<String>,
     pub(crate) timer_us: Value<i64>,
     pub(crate) max_sleep_ms: Value<i64>,

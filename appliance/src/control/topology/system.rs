@@ -132,6 +132,12 @@ fn idle(raw: &raw::Idle, problems: &mut Problems<'_>) -> Idle {
             0..=1_000_000_000,
             default.spin_polls,
         ),
+        yield_polls: problems.integer(
+            "[idle] yield_polls",
+            &raw.yield_polls,
+            0..=1_000_000_000,
+            default.yield_polls,
+        ),
         sleep: problems.choice("[idle] sleep", &raw.sleep, &ways, default.sleep),
         timer_us: problems.integer("[idle] timer_us", &raw.timer_us, 1..=1_000_000, default.timer_us),
         max_sleep_ms: problems.integer(
