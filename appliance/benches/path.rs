@@ -156,16 +156,7 @@ fn main() {
     });
     figures.push(ns("deparser", &values));
 
-    let arp: Vec<u8> = [
-        &[0xFF; 6][..],
-        &PEER_MAC,
-        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
-        &PEER_MAC,
-        &PEER_IPV4,
-        &[0; 6],
-        &OUR_IPV4,
-    ]
-    .concat();
+    let arp = arp_request();
     let parsed_arp =
         parser::parse(&arp, Checksum::Unknown, Checksum::Unknown, &interface).expect("the frame is valid");
     let mut arp_frame = SimPool::new(1, 2048).frame(&arp).expect("a frame");

@@ -50,16 +50,6 @@ fn a_thousand_bursts_allocate_nothing() {
     );
     // All that may happen to well-meant traffic: both lambdas, both IP versions, an unknown lambda, a frame for the host,
     // neighbour discovery's work, and what is dropped.
-    let arp: Vec<u8> = [
-        &[0xFF; 6][..],
-        &PEER_MAC,
-        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
-        &PEER_MAC,
-        &PEER_IPV4,
-        &[0; 6],
-        &OUR_IPV4,
-    ]
-    .concat();
     let mix = [
         rpc4(1, &[7; 64]),
         rpc6(1, &[7; 1024]),
@@ -67,7 +57,7 @@ fn a_thousand_bursts_allocate_nothing() {
         rpc4(2, b"GET /nothing"),
         rpc4(99, b"unknown"),
         ethernet(None, 0x88CC, b"for the host"),
-        arp,
+        arp_request(),
         rpc4(1, &[7; 64])[..50].to_vec(),
     ];
     let burst = |lab: &mut Lab| {

@@ -159,3 +159,67 @@ impl Sink for Recorder {
         self.record(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::sim::SimPool;
+
+    fn port(read: &Path) -> Result<PcapPort<SimPool>, Error> {
+        PcapPort::open(SimPool::new(64, 256), Some(read), None)
+    }
+
+    fn record(path: &Path, frames: &[&[u8]]) {
+        let mut recorder = Recorder::create(path).unwrap();
+        for frame in frames {
+            recorder.record(frame);
+        }
+        assert!(!recorder.failed());
+    }
+
+    #[test]
+    fn what_was_recorded_is_replayed_in_order_and_then_it_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.pcap");
+        record(&path, &[b"first", b"second", &[7; 300], b"last"]);
+        let mut port = port(&path).unwrap();
+        let mut burst = Burst::new();
+        assert!(!port.exhausted());
+        assert_eq!(port.rx(&mut burst), 3);
+        let bytes: Vec<_> = burst.iter().map(|frame| frame.bytes().to_vec()).collect();
+        assert_eq!(bytes, [&b"first"[..], b"second", b"last"]);
+        // One was larger than the buffers.
+        assert_eq!((port.skipped(), port.exhausted(), port.read_error()), (1, true, None));
+    }
+
+    #[test]
+    fn a_file_that_ends_in_the_middle_gives_what_is_whole_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cut.pcap");
+        record(&path, &[b"whole", b"cut off"]);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let mut port = port(&path).unwrap();
+        let mut burst = Burst::new();
+        port.rx(&mut burst);
+        assert_eq!(burst.len(), 1);
+        assert!(port.exhausted() && port.read_error().is_some());
+    }
+
+    #[test]
+    fn files_that_cannot_be_replayed_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing.pcap");
+        let text = port(&missing).err().unwrap().to_string();
+        assert!(text.contains("missing.pcap: No such file"), "{text}");
+        let noise = folder.path().join("noise.pcap");
+        std::fs::write(&noise, [0xAB; 64]).unwrap();
+        let text = port(&noise).err().unwrap().to_string();
+        assert!(text.contains("noise.pcap: not a pcap file"), "{text}");
+        let raw_ip = folder.path().join("raw.pcap");
+        let header = PcapHeader { datalink: DataLink::RAW, ..PcapHeader::default() };
+        drop(PcapWriter::with_header(File::create(&raw_ip).unwrap(), header).unwrap());
+        let text = port(&raw_ip).err().unwrap().to_string();
+        assert!(text.contains("only Ethernet can be replayed"), "{text}");
+    }
+}

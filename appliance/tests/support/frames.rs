@@ -80,6 +80,14 @@ pub fn udp6(destination: u16, payload: &[u8]) -> Vec<u8> {
     udp(&[&PEER_IPV6, &OUR_IPV6], PEER_PORT, destination, payload)
 }
 
+/// A broadcast ARP request for the appliance's address.
+pub fn arp_request() -> Vec<u8> {
+    let arp = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &PEER_MAC, &PEER_IPV4, &[0; 6], &OUR_IPV4].concat();
+    let mut frame = ethernet(None, 0x0806, &arp);
+    frame[..6].fill(0xFF);
+    frame
+}
+
 /// A λ-RPC request with a right CRC.
 pub fn request(lambda: u32, payload: &[u8]) -> Vec<u8> {
     request_with(lambda, payload, |_| {})
