@@ -92,7 +92,7 @@ fn main() {
     let values = rounds.each(|| black_box(hardware()));
     figures.push(ns("parser_checksum_offload", &values));
 
-    let values = rounds.each(|| message::judge(black_box(&frame), black_box(&parsed)));
+    let values = rounds.each(|| message::judge(black_box(&frame), black_box(&parsed), &interface));
     figures.push(ns("message", &values));
 
     let lambda = LambdaRef { slot: LambdaSlot::new(0), generation: Generation::new(1) };

@@ -22,8 +22,8 @@ pub mod sleeper;
 use idle::{Idle, Step};
 use sleeper::Sleeper;
 
-/// Breaths that draining may take.
-pub const DRAIN_BREATHS: u32 = 10_000;
+/// Breaths that draining may take: as much as queues of the usual size hold. A flood must not keep the appliance.
+pub const DRAIN_BREATHS: u32 = 64;
 
 /// Nanoseconds since the appliance started.
 pub trait Clock {
@@ -87,7 +87,11 @@ impl<F: Frame, C: Clock> Breath<F, C> {
                 Step::Poll => {}
                 Step::Pause => std::hint::spin_loop(),
                 Step::Yield => rustix::thread::sched_yield(),
-                Step::Sleep => self.sleep(sleeper, stop),
+                Step::Sleep => {
+                    if self.sleep(sleeper, stop) {
+                        idle.after(true);
+                    }
+                }
             }
             if !busy && self.exhausted() {
                 break;
@@ -98,19 +102,24 @@ impl<F: Frame, C: Clock> Breath<F, C> {
 
     /// True once no port will ever receive again: replayed files have ended.
     fn exhausted(&self) -> bool {
-        self.ports.iter().flatten().all(|port| port.exhausted())
+        // One without ports waits for a stop like the others.
+        let mut ports = self.ports.iter().flatten().peekable();
+        ports.peek().is_some() && ports.all(|port| port.exhausted())
     }
 
-    fn sleep(&mut self, sleeper: &mut Sleeper, stop: &AtomicBool) {
+    /// Sleeps, unless there are frames after all: true then.
+    fn sleep(&mut self, sleeper: &mut Sleeper, stop: &AtomicBool) -> bool {
         self.arm(true);
         // What arrived before the interrupts were armed would not wake anybody.
-        if !self.once() && !stop.load(Relaxed) {
+        let busy = self.once();
+        if !busy && !stop.load(Relaxed) {
             self.counters.sleeps.add(1);
             if sleeper.sleep() {
                 self.counters.wakes.add(1);
             }
         }
         self.arm(false);
+        busy
     }
 
     fn arm(&mut self, sleeping: bool) {

@@ -39,6 +39,10 @@ pub trait Frame: Sized {
     fn bytes(&self) -> &[u8];
     /// The frame's bytes, to change in place.
     fn bytes_mut(&mut self) -> &mut [u8];
+    /// False if there is more of it than `bytes` shows: a driver chained buffers that could not be joined.
+    fn is_whole(&self) -> bool {
+        true
+    }
     /// Grows or shrinks at the end; new bytes are unspecified. False, and unchanged, if the buffer is too small.
     fn resize(&mut self, bytes: usize) -> bool;
     /// Most bytes that `resize` can give.
@@ -57,4 +61,6 @@ pub trait FrameSource {
     type Frame: Frame;
     /// A new frame holding a copy of `bytes`; `None` if the pool is empty or the bytes do not fit.
     fn frame(&mut self, bytes: &[u8]) -> Option<Self::Frame>;
+    /// Most bytes that a new frame can hold.
+    fn capacity(&self) -> usize;
 }

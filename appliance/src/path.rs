@@ -16,7 +16,7 @@ use lnic_abi as abi;
 use lnic_wire::rpc::Status;
 
 use crate::deparser::{self, Exit, Refusal};
-use crate::frame::{Burst, Frame};
+use crate::frame::{Burst, Checksum, Frame};
 use crate::ids::PortId;
 use crate::island::{Npu, Outcome, Task};
 use crate::lambda::Failure;
@@ -107,11 +107,15 @@ impl<F: Frame> Path<F> {
                 if burst.is_empty() {
                     continue;
                 }
-                if let Some(port) = port {
-                    sent.add(port.tx(burst) as u64);
-                }
+                let reason = match port {
+                    Some(port) => {
+                        sent.add(port.tx(burst) as u64);
+                        full
+                    }
+                    None => DropReason::NoQueue,
+                };
                 if !burst.is_empty() {
-                    self.counters.drop_frames(full, burst.len() as u64);
+                    self.counters.drop_frames(reason, burst.len() as u64);
                     burst.clear();
                 }
             }
@@ -121,12 +125,18 @@ impl<F: Frame> Path<F> {
     /// One frame, up to the decision where it goes.
     #[inline]
     fn step(&mut self, port: PortId, frame: &mut F, time_ns: u64) -> End {
+        if !frame.is_whole() {
+            return End::Drop(DropReason::Chained);
+        }
         let attachment = &self.attachments[port.index()];
+        let interface = &attachment.interface;
         let host = match attachment.role {
             Role::Wire { host } => host,
-            Role::Host { wire } => return End::Send(wire),
+            Role::Host { wire } => {
+                complete_checksum(frame, interface);
+                return End::Send(wire);
+            }
         };
-        let interface = &attachment.interface;
         let parsed = match parser::parse(frame.bytes(), frame.ip_checksum(), frame.l4_checksum(), interface) {
             Ok(parsed) => parsed,
             Err(reason) => return End::Drop(reason),
@@ -136,7 +146,7 @@ impl<F: Frame> Path<F> {
         }
         let mut arrival = Arrival { parsed: &parsed, attachment, time_ns, no_reply: false };
         if parsed.key.present.has(Present::RPC) {
-            match message::judge(frame.bytes(), &parsed) {
+            match message::judge(frame.bytes(), &parsed, interface) {
                 Gate::Run { no_reply } => arrival.no_reply = no_reply,
                 Gate::Pong => {
                     self.counters.pongs.add(1);
@@ -166,6 +176,16 @@ impl<F: Frame> Path<F> {
             }
             None => arrival.to_host(frame),
         }
+    }
+}
+
+/// A frame of the host's stack may leave its checksum to a card; the wire's may be none.
+fn complete_checksum<F: Frame>(frame: &mut F, interface: &Interface) {
+    // Whatever the parser has against a frame, it is the host's, and leaves as it is.
+    if interface.partial_checksums
+        && let Ok(parsed) = parser::parse(frame.bytes(), Checksum::Good, Checksum::Unknown, interface)
+    {
+        parser::complete_checksum(frame.bytes_mut(), &parsed);
     }
 }
 
@@ -204,7 +224,9 @@ impl Arrival<'_> {
         };
         let Some(count) = counters.lambda(rule.lambda.slot) else { return End::Drop(DropReason::LambdaGone) };
         let (outcome, fuel) = npu.run(rule.lambda, &task);
-        count.invocations.add(1);
+        if !matches!(outcome, Outcome::Gone) {
+            count.invocations.add(1);
+        }
         count.fuel.add(fuel);
         match outcome {
             Outcome::Forward { .. } if self.no_reply && rule.egress == Egress::Reply => {
@@ -286,14 +308,14 @@ impl Arrival<'_> {
     #[cold]
     fn answer<F: Frame>(&self, frame: &mut F, status: Status) -> End {
         let mut headers = self.headers(frame);
-        deparser::into_reply(&mut headers, &self.attachment.interface, status);
+        deparser::into_reply(&mut headers, status);
         self.send(frame, &headers)
     }
 
     #[cold]
     fn pong<F: Frame>(&self, frame: &mut F) -> End {
         let mut headers = self.headers(frame);
-        deparser::into_pong(&mut headers, &self.attachment.interface);
+        deparser::into_pong(&mut headers);
         self.send(frame, &headers)
     }
 
@@ -306,7 +328,7 @@ impl Arrival<'_> {
     /// Sends headers that the appliance itself made, without payload, back where the frame came from.
     fn send<F: Frame>(&self, frame: &mut F, headers: &abi::Headers) -> End {
         let exit = self.exit(self.attachment);
-        match deparser::deparse(frame, self.parsed, headers, &[], Egress::Any, &exit) {
+        match deparser::deparse_own(frame, self.parsed, headers, &exit) {
             Ok(()) => End::Send(self.parsed.key.port),
             Err(_) => End::Drop(DropReason::TxSize),
         }

@@ -159,7 +159,7 @@ proptest! {
 
 /// The headers of the reply to `frame`.
 fn turn(headers: &mut Headers) {
-    into_reply(headers, &interface(0), Status::Ok);
+    into_reply(headers, Status::Ok);
 }
 
 #[test]
@@ -168,11 +168,11 @@ fn a_reply_may_leave_and_nothing_else() {
         let (result, out) = rewrite(&frame, Egress::Reply, 1500, turn, b"answer");
         assert_eq!(result, Ok(()));
         assert_eq!(reply(out.bytes()).payload, b"answer");
-        let elsewhere: [fn(&mut Headers); 12] = [
+        let elsewhere: [fn(&mut Headers); 14] = [
             |headers| headers.meta.egress_port = 1,
             |headers| headers.ethernet.destination[5] ^= 1,
-            |headers| headers.ethernet.source[5] ^= 1,
             |headers| headers.vlan.valid = 1,
+            |headers| headers.rpc.lambda_id ^= 1,
             |headers| headers.ipv4.source ^= 1,
             |headers| headers.ipv4.destination ^= 1,
             |headers| headers.ipv6.source[15] ^= 1,
@@ -181,6 +181,12 @@ fn a_reply_may_leave_and_nothing_else() {
             |headers| headers.udp.source_port ^= 1,
             |headers| headers.rpc.request_id ^= 1,
             |headers| headers.rpc.kind = 0,
+            |headers| headers.rpc.valid = 0,
+            // Another protocol in the reply's place: a TCP reset, or a tunnel.
+            |headers| {
+                (headers.rpc.valid, headers.udp.valid) = (0, 0);
+                (headers.ipv4.protocol, headers.ipv6.protocol) = (6, 6);
+            },
         ];
         let ipv4 = parse(&frame).1.ipv4.valid != 0;
         for (case, spoof) in elsewhere.iter().enumerate() {
@@ -195,6 +201,39 @@ fn a_reply_may_leave_and_nothing_else() {
             assert_eq!(result, Err(Refusal::NotAReply), "case {case}");
             assert_eq!(out.bytes(), frame);
         }
+    }
+}
+
+#[test]
+fn a_reply_bears_the_ports_own_mac_whatever_the_lambda_says() {
+    let change = |headers: &mut Headers| {
+        turn(headers);
+        headers.ethernet.source = [2, 9, 9, 9, 9, 9];
+    };
+    let (result, out) = rewrite(&rpc4(1, b"x"), Egress::Reply, 1500, change, b"x");
+    assert_eq!(result, Ok(()));
+    assert_eq!(out.bytes()[6..12], OUR_MAC);
+}
+
+#[test]
+fn groups_arp_and_tcp_are_not_answered() {
+    let mut from_all = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(9, b"x")));
+    from_all[6..12].fill(0xFF);
+    let to_group = {
+        let group = [239, 1, 2, 3];
+        let mut ip = ipv4(&[], 17, &udp(&[&PEER_IPV4, &group], PEER_PORT, 9, b"x"));
+        ip[16..20].copy_from_slice(&group);
+        ip[10..12].fill(0);
+        let sum = checksum(&[&ip[..20]]);
+        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+        ethernet(None, 0x0800, &ip)
+    };
+    let inner_tag = ethernet(Some(5), 0x8100, &[0, 7, 8, 0]);
+    let tcp = ethernet(None, 0x0800, &ipv4(&[], 6, &tcp4(b"x", &[])));
+    for frame in [from_all, to_group, arp_request(), inner_tag, tcp] {
+        let (result, out) = rewrite(&frame, Egress::Reply, 1500, turn, &payload_of(&frame));
+        assert_eq!(result, Err(Refusal::NotAReply));
+        assert_eq!(out.bytes(), frame);
     }
 }
 

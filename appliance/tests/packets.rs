@@ -55,7 +55,7 @@ fn ethernet_padding_is_no_payload() {
 }
 
 #[test]
-fn vlan_tags_options_and_extension_headers_are_kept() {
+fn vlan_tags_are_kept_and_options_and_extension_headers_are_not() {
     let mut lab = echo();
     let datagram = udp4(RPC_PORT, &request(ECHO, b"tagged"));
     let tagged = ethernet(Some(0xA005), 0x0800, &ipv4(&[], 17, &datagram));
@@ -65,11 +65,17 @@ fn vlan_tags_options_and_extension_headers_are_kept() {
     let options = ethernet(None, 0x0800, &ipv4(&[1, 1, 1, 0], 17, &datagram));
     let replies = lab.exchange(&options);
     assert_eq!(reply(&replies[0]).payload, b"tagged");
-    assert_eq!(replies[0][14] & 15, 6, "IPv4 header with its option");
+    assert_eq!(replies[0][14] & 15, 5, "IPv4 header without its option");
+    let source_route = [131, 7, 4, 192, 0, 2, 66, 1];
+    let routed = ethernet(None, 0x0800, &ipv4(&source_route, 17, &datagram));
+    assert!(lab.exchange(&routed).is_empty());
+    assert_eq!(lab.dropped(DropReason::SourceRoute), 1);
 
     let hop_by_hop = [17, 0, 1, 4, 0, 0, 0, 0];
     let frame = ethernet(None, 0x86DD, &ipv6(0, &hop_by_hop, &udp6(RPC_PORT, &request(ECHO, b"ext"))));
-    assert_eq!(reply(&lab.exchange(&frame)[0]).payload, b"ext");
+    let replies = lab.exchange(&frame);
+    assert_eq!(reply(&replies[0]).payload, b"ext");
+    assert_eq!(replies[0][20], 17, "IPv6 header without its extension headers");
     lab.assert_balanced();
 }
 
@@ -151,6 +157,10 @@ fn requests_that_cannot_be_served_are_answered() {
     let several = request_with(ECHO, &[7; 1024], |header| header.message_length = 5000);
     let frame = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &several)));
     assert_eq!(reply(&lab.exchange(&frame)[0]).header.status(), Status::Unimplemented);
+    let busy_flags = |header: &mut rpc::Header| header.flags |= rpc::RTX | rpc::IDEMPOTENT | rpc::CE | 3;
+    let unknown = request_with(99, b"flags", busy_flags);
+    let frame = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &unknown)));
+    assert_eq!(reply(&lab.exchange(&frame)[0]).header.flags, rpc::CRC | 3);
     let ping = request_with(0, &[0; 200], |header| header.kind = Kind::Ping);
     let frame = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &ping)));
     let pong = reply(&lab.exchange(&frame)[0]);
@@ -166,7 +176,12 @@ fn no_reply_means_none() {
         let frame = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &quiet)));
         assert!(lab.exchange(&frame).is_empty());
     }
-    assert_eq!(lab.dropped(DropReason::RpcNoReply), 2);
+    let ping = request_with(0, b"", |header| {
+        header.kind = Kind::Ping;
+        header.flags |= rpc::NOREPLY;
+    });
+    assert!(lab.exchange(&ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &ping)))).is_empty());
+    assert_eq!(lab.dropped(DropReason::RpcNoReply), 3);
     assert_eq!(lab.counters.lambda(Default::default()).unwrap().invocations.get(), 1);
     lab.assert_balanced();
 }
@@ -174,7 +189,9 @@ fn no_reply_means_none() {
 #[test]
 fn sources_that_are_not_one_host_are_not_answered() {
     let mut lab = echo();
-    for source in [[255, 255, 255, 255], [224, 0, 0, 1], [0, 0, 0, 0], [239, 1, 2, 3]] {
+    for source in
+        [[255, 255, 255, 255], [224, 0, 0, 1], [0, 0, 0, 0], [239, 1, 2, 3], [127, 0, 0, 1], OUR_IPV4]
+    {
         let datagram = udp(&[&source, &OUR_IPV4], PEER_PORT, RPC_PORT, &request(ECHO, b"x"));
         let mut ip = ipv4(&[], 17, &datagram);
         ip[12..16].copy_from_slice(&source);
@@ -186,7 +203,7 @@ fn sources_that_are_not_one_host_are_not_answered() {
     let mut broadcast = rpc4(ECHO, b"x");
     broadcast[6..12].fill(0xFF);
     assert!(lab.exchange(&broadcast).is_empty());
-    assert_eq!(lab.dropped(DropReason::SourceAddress), 5);
+    assert_eq!(lab.dropped(DropReason::SourceAddress), 7);
     lab.assert_balanced();
 }
 
@@ -307,6 +324,50 @@ fn a_partial_checksum_is_completed_on_the_way_to_the_host() {
     let mut lab = Lab::with(vec![], true, Capabilities::default(), lenient, |port| port);
     assert!(lab.exchange(&partial).is_empty());
     assert_eq!(lab.received(1), [whole]);
+    lab.assert_balanced();
+}
+
+#[test]
+fn a_partial_checksum_of_the_host_is_completed_on_the_way_out() {
+    let mut whole = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(53, b"from the host")));
+    // To somebody behind the wire, from the host's own MAC.
+    whole[..12].copy_from_slice(&[[2, 7, 7, 7, 7, 7], [2, 8, 8, 8, 8, 8]].concat());
+    let mut partial = whole.clone();
+    let udp_bytes = u16::try_from(whole.len() - 34).unwrap();
+    let pseudo = !checksum(&[&PEER_IPV4, &OUR_IPV4, &[0, 17], &udp_bytes.to_be_bytes()]);
+    partial[40..42].copy_from_slice(&pseudo.to_be_bytes());
+    let nonsense = vec![0xAA; 40];
+    let lenient = |interface: &mut lnic::parser::Interface| interface.partial_checksums = true;
+    let mut lab = Lab::with(vec![], true, Capabilities::default(), lenient, |port| port);
+    for frame in [&partial, &nonsense] {
+        assert!(lab.peers[1].send(frame));
+    }
+    lab.settle();
+    assert_eq!(lab.received(0), [whole, nonsense]);
+    lab.assert_balanced();
+}
+
+#[test]
+fn an_echo_of_nothing_but_zeros_has_a_right_checksum() {
+    let mut lab = Lab::new(vec![], false);
+    let mut request = vec![8, 0, 0, 0, 0, 0, 0, 0];
+    let sum = checksum(&[&request]);
+    request[2..4].copy_from_slice(&sum.to_be_bytes());
+    let replies = lab.exchange(&ethernet(None, 0x0800, &ipv4(&[], 1, &request)));
+    assert_eq!(replies[0][34..], [0, 0, 0xFF, 0xFF, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_lambda_does_not_answer_groups_for_anybody() {
+    let mut deployed = Deployed::from_tree("echo", "echo");
+    deployed.rules = vec![|rule| Rule { protocol: Some(17), ..rule }];
+    let mut lab = Lab::new(vec![deployed], false);
+    let good = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(7, b"x")));
+    assert_eq!(lab.exchange(&good).len(), 1);
+    let mut forged = good;
+    forged[6..12].fill(0xFF);
+    assert!(lab.exchange(&forged).is_empty());
+    assert_eq!(lab.dropped(DropReason::LambdaVerdict), 1);
     lab.assert_balanced();
 }
 

@@ -21,6 +21,7 @@ struct Inner {
     pool: NonNull<sys::rte_mempool>,
     name: String,
     buffers: u32,
+    data_bytes: u16,
     _eal: Eal,
 }
 
@@ -49,7 +50,7 @@ impl Mempool {
         // SAFETY: the name outlives the call and is copied.
         let pool = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), buffers, cache, 0, room, node) };
         let pool = NonNull::new(pool).ok_or_else(|| Error::from_errno(ACTION, name))?;
-        Ok(Self(Arc::new(Inner { pool, name: name.to_owned(), buffers, _eal: eal.clone() })))
+        Ok(Self(Arc::new(Inner { pool, name: name.to_owned(), buffers, data_bytes, _eal: eal.clone() })))
     }
 
     /// A buffer without data; `None` if the pool is empty.
@@ -64,6 +65,12 @@ impl Mempool {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Bytes that a fresh buffer has room for.
+    #[must_use]
+    pub fn data_bytes(&self) -> u16 {
+        self.0.data_bytes
     }
 
     /// Buffers in all.

@@ -157,12 +157,13 @@ impl Appliance {
             ports: ports.into_iter().map(OpenPort::into_stats).collect(),
             pools: vec![Box::new(pool_stats)],
         });
-        let mut tasks = Vec::new();
+        // If a launch fails, dropping this stops those before it.
+        let mut appliance = Self { stop, doorbells, tasks: Vec::new(), sources, pool, pages };
         for (lcore, worker) in topology.lcores.workers.iter().zip(workers) {
-            let stop = Arc::clone(&stop);
-            tasks.push(lcore::launch(&eal, lcore.id.raw(), move || worker.breathe(&stop))?);
+            let stop = Arc::clone(&appliance.stop);
+            appliance.tasks.push(lcore::launch(&eal, lcore.id.raw(), move || worker.breathe(&stop))?);
         }
-        Ok(Self { stop, doorbells, tasks, sources, pool, pages })
+        Ok(appliance)
     }
 
     /// Where statistics come from.

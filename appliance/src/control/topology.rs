@@ -259,6 +259,14 @@ impl Topology {
     /// Queue pairs to ask a port's device for. The device may have fewer where it does not say so in its arguments.
     #[must_use]
     pub fn wanted_queues(&self, port: &PortSpec) -> u16 {
+        let own = self.own_queues(port);
+        // A wire port and its host port have as many as each other: a frame changes sides on the lcore that polled it.
+        let host = port.host.and_then(|host| self.ports.get(host.index()));
+        let other = host.or_else(|| self.wire_of(port));
+        other.map_or(own, |other| own.min(self.own_queues(other)))
+    }
+
+    fn own_queues(&self, port: &PortSpec) -> u16 {
         let limit = match &port.driver {
             Driver::Dpdk(devargs) => devargs.queue_limit().unwrap_or(u16::MAX),
             Driver::Pcap { .. } => 1,
@@ -267,6 +275,12 @@ impl Topology {
             Queues::Count(count) => count,
             Queues::PerWorker => limit.min(self.lcores.workers.len() as u16),
         }
+    }
+
+    /// The wire port that a host port serves.
+    #[must_use]
+    pub fn wire_of(&self, host: &PortSpec) -> Option<&PortSpec> {
+        self.ports.iter().find(|port| port.host == Some(host.id))
     }
 
     /// Which queues each worker polls, given how many each port has: queue n belongs to worker n, so that the first worker has

@@ -2,12 +2,11 @@
 
 use lnic_abi::Headers;
 use lnic_wire::checksum;
+use lnic_wire::ethernet::{TYPE_IPV4, TYPE_IPV6, TYPE_VLAN};
 use lnic_wire::rpc::{self, Header, Kind, Status};
 
-use super::layout::{ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET, Ip, Layout, RPC, UDP, upper_layer};
+use super::layout::{ETHERNET, Ip, Layout, RPC, UDP, upper_layer};
 use crate::frame::{ChecksumOffload, Frame};
-
-const ETHER_TYPE_VLAN: u16 = 0x8100;
 
 /// Writes everything. The frame has exactly the layout's size, and the kept pieces are in place.
 ///
@@ -19,13 +18,14 @@ pub(super) fn write<F: Frame>(
     layout: &Layout,
     headers: &Headers,
     payload: &[u8],
+    source_mac: [u8; 6],
     offload: bool,
 ) {
     // A port that makes checksums finds the upper layer by the fixed header: behind extension headers it would be wrong.
     let offload = offload && !(layout.ip == Ip::V6 && layout.extension > 0);
     let bytes = frame.bytes_mut();
     bytes[layout.payload..].copy_from_slice(payload);
-    ethernet(bytes, layout, headers);
+    ethernet(bytes, layout, headers, source_mac);
     let message_sum = match layout.rpc {
         Some(kind) => message(&mut bytes[layout.payload - RPC..], headers, kind, payload),
         None => 0,
@@ -53,19 +53,19 @@ pub(super) fn write<F: Frame>(
 }
 
 #[inline]
-fn ethernet(bytes: &mut [u8], layout: &Layout, headers: &Headers) {
+fn ethernet(bytes: &mut [u8], layout: &Layout, headers: &Headers, source_mac: [u8; 6]) {
     let ether_type = match layout.ip {
         Ip::None => headers.ethernet.ether_type,
-        Ip::V4 => ETHER_TYPE_IPV4,
-        Ip::V6 => ETHER_TYPE_IPV6,
+        Ip::V4 => TYPE_IPV4,
+        Ip::V6 => TYPE_IPV6,
     }
     .to_be_bytes();
     bytes[0..6].copy_from_slice(&headers.ethernet.destination);
-    bytes[6..12].copy_from_slice(&headers.ethernet.source);
+    bytes[6..12].copy_from_slice(&source_mac);
     if layout.vlan {
         let tag = &headers.vlan;
         let control = u16::from(tag.pcp & 7) << 13 | u16::from(tag.dei & 1) << 12 | tag.vid & 0xFFF;
-        bytes[12..14].copy_from_slice(&ETHER_TYPE_VLAN.to_be_bytes());
+        bytes[12..14].copy_from_slice(&TYPE_VLAN.to_be_bytes());
         bytes[14..16].copy_from_slice(&control.to_be_bytes());
         bytes[16..18].copy_from_slice(&ether_type);
     } else {
@@ -118,10 +118,7 @@ fn ipv6(ip: &mut [u8], layout: &Layout, headers: &Headers) -> u64 {
     ip[0..4].copy_from_slice(&first.to_be_bytes());
     let payload_length = to_u16(ip.len() - 40);
     ip[4..6].copy_from_slice(&payload_length.to_be_bytes());
-    // With extension headers the byte already names the first of them.
-    if layout.extension == 0 {
-        ip[6] = protocol;
-    }
+    ip[6] = if layout.extension > 0 { layout.next_header } else { protocol };
     ip[7] = fields.hop_limit;
     ip[8..24].copy_from_slice(&fields.source);
     ip[24..40].copy_from_slice(&fields.destination);

@@ -6,14 +6,13 @@ use lnic_wire::rpc::Kind;
 use crate::frame::Frame;
 use crate::parser::{Parsed, Present};
 
-pub(super) const ETHER_TYPE_IPV4: u16 = 0x0800;
-pub(super) const ETHER_TYPE_IPV6: u16 = 0x86DD;
-pub(super) const ETHERNET: usize = 14;
+pub(super) use lnic_wire::ethernet::{HEADER_BYTES as ETHERNET, TYPE_IPV4, TYPE_IPV6};
+pub(super) use lnic_wire::ipv4::HEADER_BYTES as IPV4;
+pub(super) use lnic_wire::ipv6::HEADER_BYTES as IPV6;
+pub(super) use lnic_wire::protocol::{TCP, UDP as UDP_PROTOCOL};
+pub(super) use lnic_wire::rpc::HEADER_BYTES as RPC;
+pub(super) use lnic_wire::udp::HEADER_BYTES as UDP;
 pub(super) const VLAN: usize = 4;
-pub(super) const IPV4: usize = 20;
-pub(super) const IPV6: usize = 40;
-pub(super) const UDP: usize = 8;
-pub(super) const RPC: usize = 32;
 
 /// IP version of the frame that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +20,15 @@ pub(super) enum Ip {
     None,
     V4,
     V6,
+}
+
+/// What becomes of IP options and extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// They stay: the frame is on its way.
+    All,
+    /// They go: a source route or a record of one would have to be turned round for a reply (RFC 1122, 3.2.2.6).
+    Nothing,
 }
 
 /// Offsets in the frame that leaves. What the lambda cannot change is kept and moved as one piece: IP options or extension
@@ -35,6 +43,8 @@ pub(super) struct Layout {
     pub(super) network: usize,
     /// Bytes of IP options or extension headers.
     pub(super) extension: usize,
+    /// What the IPv6 header names as next where extension headers follow.
+    pub(super) next_header: u8,
     pub(super) transport: usize,
     /// Bytes of the TCP header with its options.
     tcp_bytes: usize,
@@ -45,13 +55,13 @@ pub(super) struct Layout {
 impl Layout {
     /// `None` if the headers contradict each other.
     #[inline]
-    pub(super) fn plan(parsed: &Parsed, headers: &Headers, payload_bytes: usize) -> Option<Self> {
+    pub(super) fn plan(parsed: &Parsed, headers: &Headers, payload_bytes: usize, kept: Kept) -> Option<Self> {
         let present = parsed.key.present;
         let (vlan, udp, tcp) = (headers.vlan.valid != 0, headers.udp.valid != 0, headers.tcp.valid != 0);
         let rpc = if headers.rpc.valid != 0 { Some(Kind::new(headers.rpc.kind)?) } else { None };
         let ip = match (headers.ipv4.valid != 0, headers.ipv6.valid != 0) {
             // Without an IP header there is nothing that could be called IP.
-            (false, false) if [ETHER_TYPE_IPV4, ETHER_TYPE_IPV6].contains(&headers.ethernet.ether_type) => {
+            (false, false) if [TYPE_IPV4, TYPE_IPV6].contains(&headers.ethernet.ether_type) => {
                 return None;
             }
             (false, false) => Ip::None,
@@ -59,7 +69,7 @@ impl Layout {
             (false, true) => Ip::V6,
             (true, true) => return None,
         };
-        let had_tcp = present.has(Present::PORTS) && parsed.key.protocol == 6;
+        let had_tcp = present.has(Present::PORTS) && parsed.key.protocol == TCP;
         if (rpc.is_some() && !udp) || (udp && tcp) || ((udp || tcp) && ip == Ip::None) || (tcp && !had_tcp) {
             return None;
         }
@@ -70,8 +80,11 @@ impl Layout {
             Ip::V6 => (IPV6, present.has(Present::IPV6)),
         };
         // Options and extension headers belong to the version that they came with.
-        let extension =
-            if had_ip { usize::from(parsed.transport - parsed.network).checked_sub(base)? } else { 0 };
+        let extension = if had_ip && kept == Kept::All {
+            usize::from(parsed.transport.checked_sub(parsed.network)?).checked_sub(base)?
+        } else {
+            0
+        };
         // The chain of extension headers ends in the number of the upper layer, which then cannot change.
         if ip == Ip::V6 && extension > 0 && upper_layer(headers, udp, tcp) != parsed.key.protocol {
             return None;
@@ -88,6 +101,7 @@ impl Layout {
             rpc,
             network,
             extension,
+            next_header: 0,
             transport,
             tcp_bytes,
             payload,
@@ -103,7 +117,12 @@ impl Layout {
 
     /// Sizes the frame and moves the kept pieces to where they will lie. False, and the frame unchanged, if it cannot hold it.
     #[inline]
-    pub(super) fn make_room<F: Frame>(&self, frame: &mut F, parsed: &Parsed) -> bool {
+    pub(super) fn make_room<F: Frame>(&mut self, frame: &mut F, parsed: &Parsed) -> bool {
+        if self.ip == Ip::V6 && self.extension > 0 {
+            // Where the header lies now there may be something else in a moment.
+            let Some(&next) = frame.bytes().get(usize::from(parsed.network) + 6) else { return false };
+            self.next_header = next;
+        }
         let bytes = self.bytes();
         let before = frame.bytes().len();
         let old_transport = usize::from(parsed.transport);
@@ -126,9 +145,9 @@ impl Layout {
 #[inline]
 pub(super) fn upper_layer(headers: &Headers, udp: bool, tcp: bool) -> u8 {
     if udp {
-        17
+        UDP_PROTOCOL
     } else if tcp {
-        6
+        TCP
     } else if headers.ipv4.valid != 0 {
         headers.ipv4.protocol
     } else {

@@ -1,12 +1,10 @@
 //! Frame to `EXTRACTED_HEADERS_T`: writes what the parser found, in host byte order.
 
 use lnic_abi::{Ethernet, Headers, Ipv4, Ipv6, Meta, Rpc, Tcp, Udp, Vlan};
+use lnic_wire::ethernet::HEADER_BYTES as ETHERNET_BYTES;
+use lnic_wire::protocol;
 
 use crate::parser::{Parsed, Present};
-
-const ETHERNET_BYTES: usize = 14;
-const PROTOCOL_TCP: u8 = 6;
-const PROTOCOL_UDP: u8 = 17;
 
 /// Writes every header of a parsed frame to `headers`; those that the frame has not are zero. Benchmark: `path/extract`.
 ///
@@ -89,7 +87,7 @@ fn transport(bytes: &[u8], parsed: &Parsed, headers: &mut Headers) {
     let transport = usize::from(parsed.transport);
     let key = &parsed.key;
     match key.protocol {
-        PROTOCOL_UDP => {
+        protocol::UDP => {
             let Some(udp) = at::<8>(bytes, transport) else { return };
             headers.udp = Udp {
                 valid: 1,
@@ -99,7 +97,7 @@ fn transport(bytes: &[u8], parsed: &Parsed, headers: &mut Headers) {
                 length: u16::from_be_bytes([udp[4], udp[5]]),
             };
         }
-        PROTOCOL_TCP => {
+        protocol::TCP => {
             let Some(tcp) = at::<20>(bytes, transport) else { return };
             headers.tcp = Tcp {
                 valid: 1,

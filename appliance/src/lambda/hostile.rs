@@ -127,11 +127,38 @@ fn the_shadow_stack_does_not_leak_through_traps_and_globals_persist() {
 
 #[test]
 fn memory_and_tables_do_not_grow() {
-    let mut instance = instance(&lambda("(memory.grow (i32.const 1))"), 1000);
-    assert_eq!(instance.run(), Ok(-1));
-    let growing = module("(table.grow 0 (ref.null func) (i32.const 1000000))", "(table 1 funcref)", MEMORY);
-    let mut growing = super::hostile::instance(&growing, 1 << 40);
-    assert_eq!(growing.run(), Ok(-1));
+    let memory = lambda("(memory.grow (i32.const 1))");
+    assert_eq!(judge(&memory), Err(VerifyError::Grows("memory.grow")));
+    let table = module("(table.grow 0 (ref.null func) (i32.const 1))", "(table 1 funcref)", MEMORY);
+    assert_eq!(judge(&table), Err(VerifyError::Grows("table.grow")));
+}
+
+#[test]
+fn calls_into_the_host_are_charged_what_they_cost() {
+    for body in [
+        "(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))",
+        "(memory.copy (i32.const 0) (i32.const 0) (i32.const 0))",
+        "(drop (memory.atomic.notify (i32.const 0) (i32.const 0)))",
+        "(table.copy (i32.const 0) (i32.const 0) (i32.const 0))",
+    ] {
+        let wat = module(&format!("{body} i32.const 0"), "(table 1 funcref)", MEMORY);
+        let mut instance = instance(&wat, 100_000);
+        assert_eq!(instance.run(), Ok(0), "{body}");
+        assert!(instance.fuel_used() >= 200, "{body}: {}", instance.fuel_used());
+    }
+}
+
+#[test]
+fn straight_code_between_two_looks_at_the_fuel_is_short() {
+    let body = format!("{} i32.const 0", "(i32.store (i32.const 0) (i32.const 1)) ".repeat(10_000));
+    let error = judge(&lambda(&body)).unwrap_err();
+    assert!(error.to_string().contains("bytes of a function"), "{error}");
+}
+
+#[test]
+fn vector_code_compiles() {
+    let body = "(i32x4.extract_lane 0 (i32x4.add (v128.const i32x4 1 2 3 4) (v128.load (i32.const 0))))";
+    assert_eq!(instance(&lambda(body), 1000).run(), Ok(1));
 }
 
 #[test]

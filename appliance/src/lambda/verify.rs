@@ -1,7 +1,7 @@
 //! Is this module a lambda? Judged from its bytes, before anything is compiled.
 
 use lnic_abi as abi;
-use wasmparser::{ExternalKind, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures};
+use wasmparser::{ExternalKind, Operator, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures};
 
 /// Bytes of a WebAssembly page.
 const PAGE_BYTES: u64 = 65_536;
@@ -17,11 +17,19 @@ pub struct Limits {
     pub table_elements: u64,
     /// Functions with a body.
     pub functions: u32,
+    /// Bytes of one function's body. Fuel is looked at where functions begin and loops turn: what lies between has to be short.
+    pub function_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { module_bytes: 4 << 20, memory_bytes: 64 << 20, table_elements: 10_000, functions: 10_000 }
+        Self {
+            module_bytes: 4 << 20,
+            memory_bytes: 64 << 20,
+            table_elements: 10_000,
+            functions: 10_000,
+            function_bytes: 64 << 10,
+        }
     }
 }
 
@@ -74,6 +82,9 @@ pub enum VerifyError {
         /// Pages at the most.
         maximum: Option<u64>,
     },
+    /// Memory and tables have a fixed size.
+    #[error("uses {0}: the sizes of a lambda's memory and tables are fixed")]
+    Grows(&'static str),
     /// A needed export is absent.
     #[error("does not export \"{0}\": build it with `lnic build`")]
     Missing(String),
@@ -129,9 +140,7 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
             }
             Payload::TableSection(tables) => {
                 for table in tables {
-                    let kind = table.map_err(invalid)?.ty;
-                    table_elements =
-                        table_elements.saturating_add(kind.maximum.unwrap_or(kind.initial)).max(kind.initial);
+                    table_elements = table_elements.saturating_add(table.map_err(invalid)?.ty.initial);
                     within("table elements", table_elements, limits.table_elements)?;
                 }
             }
@@ -142,6 +151,17 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
                         return Err(VerifyError::Memory);
                     }
                     memory = Some(found);
+                }
+            }
+            Payload::CodeSectionEntry(body) => {
+                let bytes = body.range().len();
+                within("bytes of a function", bytes as u64, limits.function_bytes as u64)?;
+                for operator in body.get_operators_reader().map_err(invalid)? {
+                    match operator.map_err(invalid)? {
+                        Operator::MemoryGrow { .. } => return Err(VerifyError::Grows("memory.grow")),
+                        Operator::TableGrow { .. } => return Err(VerifyError::Grows("table.grow")),
+                        _ => {}
+                    }
                 }
             }
             Payload::ExportSection(section) => {

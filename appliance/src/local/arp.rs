@@ -3,7 +3,7 @@
 use lnic_wire::arp::{PACKET_BYTES, Packet, REPLY, REQUEST, Repr};
 use lnic_wire::ethernet;
 
-use super::{Answer, address, is_peer_ipv4, sender};
+use super::{Answer, address, sender};
 use crate::frame::Frame;
 use crate::observe::DropReason;
 use crate::parser::{Interface, Parsed};
@@ -20,7 +20,7 @@ pub(super) fn answer<F: Frame>(frame: &mut F, parsed: &Parsed, interface: &Inter
         return Answer::NotLocal;
     }
     // A probe comes from no address.
-    let plausible = asker_ipv4.is_unspecified() || is_peer_ipv4(asker_ipv4, interface);
+    let plausible = asker_ipv4.is_unspecified() || interface.can_answer_ipv4(asker_ipv4);
     if sender(bytes).is_none() || ethernet::is_multicast(asker_mac) || !plausible {
         return Answer::Drop(DropReason::Neighbour);
     }

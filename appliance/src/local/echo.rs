@@ -5,7 +5,7 @@
 
 use lnic_wire::{checksum, icmpv4, icmpv6, ipv4, ipv6, protocol};
 
-use super::{Answer, address, is_peer_ipv4, is_peer_ipv6, is_unicast, message, sender};
+use super::{Answer, address, is_unicast, message, sender};
 use crate::frame::Frame;
 use crate::observe::DropReason;
 use crate::parser::{Interface, Parsed};
@@ -30,7 +30,7 @@ pub(super) fn ipv4<F: Frame>(frame: &mut F, parsed: &Parsed, interface: &Interfa
     if !echo.verify_checksum() {
         return Answer::Drop(DropReason::IcmpChecksum);
     }
-    let Some(asker) = sender(bytes).filter(|_| is_peer_ipv4(source, interface)) else {
+    let Some(asker) = sender(bytes).filter(|_| interface.can_answer_ipv4(source)) else {
         return Answer::Drop(DropReason::SourceAddress);
     };
     let header = ipv4::Repr {
@@ -43,7 +43,11 @@ pub(super) fn ipv4<F: Frame>(frame: &mut F, parsed: &Parsed, interface: &Interfa
         ttl: TTL,
         payload_bytes: parsed.end - parsed.transport,
     };
-    let sum = checksum::update(echo.checksum(), word(icmpv4::ECHO_REQUEST), word(icmpv4::ECHO_REPLY));
+    let sum = match checksum::update(echo.checksum(), word(icmpv4::ECHO_REQUEST), word(icmpv4::ECHO_REPLY)) {
+        // Of a message that is all zeros the sum is zero and the checksum all ones; the update cannot tell both apart.
+        0 => 0xFFFF,
+        sum => sum,
+    };
     let transport = network + ipv4::HEADER_BYTES;
     reply(frame, parsed, transport, icmpv4::ECHO_REPLY, sum);
     let bytes = frame.bytes_mut();
@@ -70,7 +74,7 @@ pub(super) fn ipv6<F: Frame>(frame: &mut F, parsed: &Parsed, interface: &Interfa
     if !echo.verify_checksum(checksum::pseudo_ipv6(source, destination, protocol::ICMPV6, message_bytes)) {
         return Answer::Drop(DropReason::IcmpChecksum);
     }
-    let Some(asker) = sender(bytes).filter(|_| is_peer_ipv6(source, interface)) else {
+    let Some(asker) = sender(bytes).filter(|_| interface.can_answer_ipv6(source)) else {
         return Answer::Drop(DropReason::SourceAddress);
     };
     let header = ipv6::Repr {

@@ -13,8 +13,6 @@ mod ndp;
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use lnic_wire::ethernet::{self, MacAddress};
 use lnic_wire::{icmpv6, protocol};
 
@@ -81,18 +79,4 @@ fn address(bytes: &mut [u8], destination: MacAddress, interface: &Interface) {
         frame.set_destination(destination);
         frame.set_source(interface.mac);
     }
-}
-
-/// True if one other host can have this address. 0/8 is "this network", 240/4 is reserved and ends in the broadcast address.
-fn is_peer_ipv4(address: Ipv4Addr, interface: &Interface) -> bool {
-    let [first, ..] = address.octets();
-    (1..224).contains(&first) && first != 127 && !interface.owns_ipv4(address)
-}
-
-/// True if one other host can have this address.
-fn is_peer_ipv6(address: Ipv6Addr, interface: &Interface) -> bool {
-    !(address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || interface.owns_ipv6(address))
 }

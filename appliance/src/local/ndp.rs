@@ -3,7 +3,7 @@
 use lnic_wire::ndp::{HOP_LIMIT, Packet, Repr};
 use lnic_wire::{checksum, ethernet, ipv6, protocol};
 
-use super::{Answer, address, is_peer_ipv6, message, sender};
+use super::{Answer, address, message, sender};
 use crate::frame::Frame;
 use crate::observe::DropReason;
 use crate::parser::{Interface, Parsed};
@@ -33,7 +33,7 @@ pub(super) fn answer<F: Frame>(frame: &mut F, parsed: &Parsed, interface: &Inter
     let allowed = if duplicate_check {
         destination == ipv6::solicited_node(target) && source_link.is_none()
     } else {
-        is_peer_ipv6(source, interface) && !source_link.is_some_and(ethernet::is_multicast)
+        interface.can_answer_ipv6(source) && !source_link.is_some_and(ethernet::is_multicast)
     };
     let Some(asker) = sender(bytes).filter(|_| allowed && ip.hop_limit() == HOP_LIMIT) else {
         return Answer::Drop(DropReason::Neighbour);

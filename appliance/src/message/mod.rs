@@ -3,7 +3,7 @@
 use lnic_wire::rpc::{self, Kind, Status};
 
 use crate::observe::DropReason;
-use crate::parser::Parsed;
+use crate::parser::{Interface, Parsed};
 
 /// What becomes of a λ-RPC datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,24 +24,25 @@ pub enum Gate {
 /// Judges type and lengths. `bytes` is the frame; the parser has checked the header itself and its CRC.
 #[inline]
 #[must_use]
-pub fn judge(bytes: &[u8], parsed: &Parsed) -> Gate {
+pub fn judge(bytes: &[u8], parsed: &Parsed, interface: &Interface) -> Gate {
     let rpc = usize::from(parsed.rpc);
     let Some(header) = bytes.get(rpc..).and_then(|rest| rest.first_chunk::<32>()) else {
         return Gate::Drop(DropReason::RpcTruncated);
     };
-    if !answerable(bytes, parsed.key.source) {
+    if !interface.can_answer(bytes, parsed) {
         return Gate::Drop(DropReason::SourceAddress);
     }
+    let flags = u16::from_be_bytes([header[2], header[3]]);
+    let no_reply = flags & rpc::NOREPLY != 0;
     match Kind::new(header[1] >> 4) {
         Some(Kind::Request) => {}
+        Some(Kind::Ping) if no_reply => return Gate::Drop(DropReason::RpcNoReply),
         Some(Kind::Ping) => return Gate::Pong,
         _ => return Gate::Drop(DropReason::RpcType),
     }
-    let flags = u16::from_be_bytes([header[2], header[3]]);
     let message_length = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
     let fragment_bytes = u16::from_be_bytes([header[20], header[21]]);
     let fragment_index = u16::from_be_bytes([header[22], header[23]]);
-    let no_reply = flags & rpc::NOREPLY != 0;
     let payload_bytes = u32::from(parsed.end.saturating_sub(parsed.payload));
     if message_length > u32::from(fragment_bytes) {
         return if no_reply {
@@ -54,16 +55,4 @@ pub fn judge(bytes: &[u8], parsed: &Parsed) -> Gate {
         return Gate::Drop(DropReason::RpcLength);
     }
     Gate::Run { no_reply }
-}
-
-/// An answer to a broadcast, multicast or unspecified source would reach others than the one who asked.
-#[inline]
-fn answerable(bytes: &[u8], source: u128) -> bool {
-    let unicast_mac = bytes.get(6).is_some_and(|first| first & 1 == 0);
-    let unicast_ip = match u32::try_from(source ^ 0xFFFF_0000_0000) {
-        // 0/8 is "this network", 224/4 multicast, 240/4 reserved and broadcast.
-        Ok(ipv4) => ipv4 >> 24 != 0 && ipv4 >> 28 < 14,
-        Err(_) => source > 1 && source >> 120 != 0xFF,
-    };
-    unicast_mac && unicast_ip
 }

@@ -27,10 +27,14 @@ reasons! {
     Truncated = "truncated",
     /// The IP length says more than the frame holds: cut on the way, as AF_PACKET does silently.
     IpLength = "ip_length",
+    /// In several buffers, because it fits none: larger than the port's MTU.
+    Chained = "chained",
     /// Not version 4 or 6, or a header length under the minimum.
     IpHeader = "ip_header",
     /// IPv4 header checksum.
     IpChecksum = "ip_checksum",
+    /// IPv4 source route (RFC 7126, 4.3 and 4.4): an answer would follow it.
+    SourceRoute = "source_route",
     /// An IP fragment, and no host port to give it to.
     Fragment = "fragment",
     /// IPv6 extension headers that are malformed or too many.
@@ -77,6 +81,8 @@ reasons! {
     LambdaVerdict = "lambda_verdict",
     /// The rule's lambda is not there any more.
     LambdaGone = "lambda_gone",
+    /// The lcore has no queue of the port that it leaves on.
+    NoQueue = "no_queue",
     /// The port would not take it: its queue was full.
     TxFull = "tx_full",
     /// The host port would not take it.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::{Parsed, Present};
 use crate::ids::PortId;
 
 /// Addresses and habits of one port: plain values, made from the configuration and the device.
@@ -47,6 +48,39 @@ impl Interface {
     #[must_use]
     pub fn owns_ipv6(&self, address: Ipv6Addr) -> bool {
         self.ipv6 == Some(address) || address == self.link_local()
+    }
+
+    /// True if one other host can have this address, so that an answer to it reaches who asked and nobody else. 0/8 is "this
+    /// network", 240/4 is reserved and ends in the broadcast address.
+    #[inline]
+    #[must_use]
+    pub fn can_answer_ipv4(&self, address: Ipv4Addr) -> bool {
+        let [first, ..] = address.octets();
+        (1..224).contains(&first) && first != 127 && !self.owns_ipv4(address)
+    }
+
+    /// True if one other host can have this address.
+    #[inline]
+    #[must_use]
+    pub fn can_answer_ipv6(&self, address: Ipv6Addr) -> bool {
+        !(address.is_unspecified()
+            || address.is_loopback()
+            || address.is_multicast()
+            || self.owns_ipv6(address))
+    }
+
+    /// True if an answer to the sender of a parsed frame reaches one other host: neither its MAC nor its IP address is a
+    /// group's, nobody's or ours.
+    #[inline]
+    #[must_use]
+    pub fn can_answer(&self, bytes: &[u8], parsed: &Parsed) -> bool {
+        let present = parsed.key.present;
+        let ip = if present.has(Present::IPV4) {
+            self.can_answer_ipv4(Ipv4Addr::from_bits(parsed.key.source as u32))
+        } else {
+            !present.has(Present::IPV6) || self.can_answer_ipv6(Ipv6Addr::from_bits(parsed.key.source))
+        };
+        ip && bytes.get(6).is_some_and(|first| first & 1 == 0)
     }
 
     /// True if it takes frames for this MAC: its own, any group, or all if it is promiscuous.

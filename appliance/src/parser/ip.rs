@@ -50,6 +50,11 @@ pub(super) fn ipv4(
     if !right {
         return Err(DropReason::IpChecksum);
     }
+    if header_bytes > ipv4::HEADER_BYTES
+        && is_source_routed(bytes.get(network + ipv4::HEADER_BYTES..transport).unwrap_or_default())
+    {
+        return Err(DropReason::SourceRoute);
+    }
     let source = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
     let destination = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
     parsed.key.source = mapped(source);
@@ -127,4 +132,22 @@ fn address(header: &[u8; ipv6::HEADER_BYTES], at: usize) -> u128 {
 #[inline(always)]
 const fn mapped(address: u32) -> u128 {
     0xFFFF << 32 | address as u128
+}
+
+/// True if options hold a loose (131) or strict (137) source route. Malformed options end the search: nobody follows those.
+#[cold]
+fn is_source_routed(mut options: &[u8]) -> bool {
+    loop {
+        match *options {
+            [131 | 137, ..] => return true,
+            // No operation is one byte.
+            [1, ref rest @ ..] => options = rest,
+            // All but the end of the list have a length.
+            [kind, length, ..] if kind != 0 && length >= 2 => {
+                let Some(rest) = options.get(length.into()..) else { return false };
+                options = rest;
+            }
+            _ => return false,
+        }
+    }
 }

@@ -36,6 +36,11 @@ impl Frame for Mbuf {
     }
 
     #[inline]
+    fn is_whole(&self) -> bool {
+        self.segments() == 1
+    }
+
+    #[inline]
     fn resize(&mut self, bytes: usize) -> bool {
         Mbuf::resize(self, bytes)
     }
@@ -72,6 +77,10 @@ pub struct PoolSource(pub Mempool);
 
 impl FrameSource for PoolSource {
     type Frame = Mbuf;
+
+    fn capacity(&self) -> usize {
+        self.0.data_bytes().into()
+    }
 
     fn frame(&mut self, bytes: &[u8]) -> Option<Mbuf> {
         let mut frame = self.0.allocate()?;
@@ -157,7 +166,7 @@ impl Port<Mbuf> for DpdkPort {
         let count = self.rx.rx_burst(burst);
         for frame in &mut burst[first..] {
             if frame.segments() > 1 {
-                // One that does not fit one buffer stays a chain; the parser sees its first part and drops it by name.
+                // One that does not fit one buffer stays a chain, and the path drops it by name.
                 frame.linearize();
             }
         }

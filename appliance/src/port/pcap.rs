@@ -50,6 +50,8 @@ pub struct PcapPort<S> {
     reader: Option<PcapReader<BufReader<File>>>,
     recorder: Option<Recorder>,
     read_error: Option<String>,
+    /// Read, but there was no buffer for it yet.
+    pending: Option<Vec<u8>>,
     skipped: u64,
 }
 
@@ -58,7 +60,7 @@ impl<S: FrameSource> PcapPort<S> {
     pub fn open(source: S, read: Option<&Path>, write: Option<&Path>) -> Result<Self, Error> {
         let reader = read.map(open_reader).transpose()?;
         let recorder = write.map(Recorder::create).transpose()?;
-        Ok(Self { source, reader, recorder, read_error: None, skipped: 0 })
+        Ok(Self { source, reader, recorder, read_error: None, pending: None, skipped: 0 })
     }
 
     /// What ended the replay early, if anything did.
@@ -71,6 +73,19 @@ impl<S: FrameSource> PcapPort<S> {
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+}
+
+impl<S> PcapPort<S> {
+    /// The next frame of the file; `None` at its end or if the rest cannot be read.
+    fn read(&mut self) -> Option<Vec<u8>> {
+        match self.reader.as_mut()?.next_packet() {
+            Some(Ok(packet)) => return Some(packet.data.into_owned()),
+            Some(Err(error)) => self.read_error = Some(error.to_string()),
+            None => {}
+        }
+        self.reader = None;
+        None
     }
 }
 
@@ -88,17 +103,15 @@ impl<S: FrameSource> Port<S::Frame> for PcapPort<S> {
     fn rx(&mut self, burst: &mut Burst<S::Frame>) -> usize {
         let first = burst.len();
         while !burst.is_full() {
-            let Some(reader) = &mut self.reader else { break };
-            match reader.next_packet() {
-                Some(Ok(packet)) => match self.source.frame(&packet.data) {
-                    Some(frame) => burst.push(frame),
-                    None => self.skipped += 1,
-                },
-                Some(Err(error)) => {
-                    self.read_error = Some(error.to_string());
-                    self.reader = None;
+            let Some(bytes) = self.pending.take().or_else(|| self.read()) else { break };
+            match self.source.frame(&bytes) {
+                Some(frame) => burst.push(frame),
+                None if bytes.len() > self.source.capacity() => self.skipped += 1,
+                None => {
+                    // The pool is empty: later.
+                    self.pending = Some(bytes);
+                    break;
                 }
-                None => self.reader = None,
             }
         }
         burst.len() - first
@@ -115,7 +128,7 @@ impl<S: FrameSource> Port<S::Frame> for PcapPort<S> {
     }
 
     fn exhausted(&self) -> bool {
-        self.reader.is_none()
+        self.reader.is_none() && self.pending.is_none()
     }
 }
 

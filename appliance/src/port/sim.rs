@@ -44,6 +44,10 @@ impl SimPool {
 impl FrameSource for SimPool {
     type Frame = SimFrame;
 
+    fn capacity(&self) -> usize {
+        self.0.frame_bytes
+    }
+
     fn frame(&mut self, bytes: &[u8]) -> Option<SimFrame> {
         if bytes.len() > self.0.frame_bytes {
             return None;

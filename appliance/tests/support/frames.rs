@@ -7,7 +7,8 @@ pub const PEER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 pub const OUR_IPV4: [u8; 4] = [10, 77, 0, 1];
 pub const PEER_IPV4: [u8; 4] = [10, 77, 0, 2];
 pub const OUR_IPV6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-pub const PEER_IPV6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+pub const PEER_IPV6: [u8; 16] =
+    [0xfd, 0x77, 0xa1, 0xb2, 0xc3, 0xd4, 0xe5, 0xf6, 0x17, 0x28, 0x39, 0x4a, 0x5b, 0x6c, 0x7d, 2];
 pub const RPC_PORT: u16 = 4793;
 pub const PEER_PORT: u16 = 50_000;
 
@@ -51,7 +52,7 @@ pub fn ipv4(options: &[u8], protocol: u8, rest: &[u8]) -> Vec<u8> {
 
 /// `extensions` must begin with a header of type `first`.
 pub fn ipv6(first: u8, extensions: &[u8], rest: &[u8]) -> Vec<u8> {
-    let mut ip = vec![0x60, 0, 0, 0];
+    let mut ip = vec![0x6A, 0xB1, 0x2C, 0x3D];
     ip.extend(u16::try_from(extensions.len() + rest.len()).unwrap().to_be_bytes());
     ip.extend([first, 64]);
     ip.extend(PEER_IPV6);

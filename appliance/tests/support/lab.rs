@@ -119,6 +119,7 @@ impl Lab {
         for (at, role) in (0u16..).zip(roles.into_iter().flatten()) {
             let (port, peer) = SimPort::pair(&pool, capabilities);
             let mut interface = interface(at);
+            interface.promiscuous = matches!(role, Role::Host { .. });
             adjust(&mut interface);
             attachments.push(Attachment { interface, role, tx_checksum: capabilities.tx_checksum });
             ports.push(Some(wrap(Box::new(port))));

@@ -52,6 +52,20 @@ pub enum PortError {
         /// What there are.
         has: u16,
     },
+    /// A host port with more queues than its wire port.
+    #[error(
+        "port \"{port}\": its device gave {queues} queues and that of its host port \"{host}\" {host_queues}: set queues = {queues} for both"
+    )]
+    HostQueues {
+        /// The wire port's name.
+        port: String,
+        /// Its queues.
+        queues: u16,
+        /// The host port's name.
+        host: String,
+        /// Its queues.
+        host_queues: u16,
+    },
 }
 
 type AnyPort = Box<dyn Port<Mbuf> + Send>;
@@ -69,7 +83,26 @@ pub(super) struct OpenPort {
 
 /// Opens every port.
 pub(super) fn open_all(eal: &Eal, topology: &Topology, pool: &Mempool) -> Result<Vec<OpenPort>, PortError> {
-    topology.ports.iter().map(|spec| open(eal, topology, spec, pool)).collect()
+    let mut ports: Vec<OpenPort> =
+        topology.ports.iter().map(|spec| open(eal, topology, spec, pool)).collect::<Result<_, _>>()?;
+    // A device may have fewer queues than its arguments let expect. A wire queue without its host queue can do without; a host
+    // queue without its wire queue would take the host's frames and could send them nowhere.
+    for spec in &topology.ports {
+        if let Some(host) = spec.host
+            && ports[host.index()].queues.len() > ports[spec.id.index()].queues.len()
+        {
+            return Err(PortError::HostQueues {
+                port: spec.name.clone(),
+                queues: ports[spec.id.index()].queue_count(),
+                host: topology.ports[host.index()].name.clone(),
+                host_queues: ports[host.index()].queue_count(),
+            });
+        }
+    }
+    for port in &mut ports {
+        port.tx_checksum = port.queues.iter().flatten().all(|queue| queue.capabilities().tx_checksum);
+    }
+    Ok(ports)
 }
 
 fn open(eal: &Eal, topology: &Topology, spec: &PortSpec, pool: &Mempool) -> Result<OpenPort, PortError> {
@@ -113,7 +146,6 @@ fn open_dpdk(
     }
     let queues = opened.queues.into_iter().map(|queue| Some(Box::new(queue) as AnyPort)).collect();
     let mut open = closed(topology, spec, opened.mac, queues);
-    open.tx_checksum = opened.info.tx_checksum;
     open.driver = opened.info.driver;
     open.device = Some(opened.device);
     Ok(open)
@@ -121,7 +153,7 @@ fn open_dpdk(
 
 fn closed(topology: &Topology, spec: &PortSpec, mac: [u8; 6], queues: Vec<Option<AnyPort>>) -> OpenPort {
     // A port that is another's host side hands everything to that one.
-    let wire = topology.ports.iter().find(|other| other.host == Some(spec.id));
+    let wire = topology.wire_of(spec);
     OpenPort {
         interface: Interface {
             port: spec.id,
@@ -129,7 +161,8 @@ fn closed(topology: &Topology, spec: &PortSpec, mac: [u8; 6], queues: Vec<Option
             ipv4: spec.ipv4,
             ipv6: spec.ipv6,
             rpc_port: topology.rpc_port,
-            promiscuous: spec.promiscuous,
+            // What the host sends is for others, and goes out whoever they are.
+            promiscuous: spec.promiscuous || wire.is_some(),
             partial_checksums: spec.partial_checksums,
             mtu: spec.mtu,
         },
