@@ -180,6 +180,10 @@ impl<F: Frame> Path<F> {
 }
 
 /// A frame of the host's stack may leave its checksum to a card; the wire's may be none.
+///
+/// Kept out of line, away from the path's own parser.
+#[cold]
+#[inline(never)]
 fn complete_checksum<F: Frame>(frame: &mut F, interface: &Interface) {
     // Whatever the parser has against a frame, it is the host's, and leaves as it is.
     if interface.partial_checksums
