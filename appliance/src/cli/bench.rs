@@ -55,7 +55,7 @@ pub struct Args {
     /// A request without a reply for so long is lost
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     timeout_ms: u64,
-    /// The appliance drops what it has not run after so long; 0 is no limit
+    /// Budget that the requests carry, for the lambda to read; 0 is none
     #[arg(long, value_name = "US", default_value_t = 0)]
     budget_us: u32,
     /// With nothing to do, poll for so long before sleeping: lower latency for CPU time
@@ -109,8 +109,10 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
     let payload = match (&args.data, &args.file, args.bytes) {
         (Some(text), ..) => text.clone().into_bytes(),
         (None, Some(path), _) => read(path)?,
-        // Whatever is too long is refused by the client; this bounds what is allocated to say so.
-        (None, None, bytes) => vec![b'x'; bytes.unwrap_or(0).min(1 << 16)],
+        (None, None, Some(bytes)) if bytes > 1 << 16 => {
+            return Err(Failure::Usage(format!("--bytes {bytes}: a request is one packet, under 64 KiB")));
+        }
+        (None, None, bytes) => vec![b'x'; bytes.unwrap_or(0)],
     };
     Ok(Plan {
         payload,

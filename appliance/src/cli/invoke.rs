@@ -50,10 +50,10 @@ pub struct Args {
     /// How often to send a request again
     #[arg(long, value_name = "N", default_value_t = 3)]
     retries: u32,
-    /// The appliance drops what it has not run after so long; 0 is no limit
+    /// Budget that the requests carry, for the lambda to read; 0 is none
     #[arg(long, value_name = "US", default_value_t = 0)]
     budget_us: u32,
-    /// The lambda must not run twice, even if a request is sent again
+    /// Mark the requests AT_MOST_ONCE; appliances of this version do not remember requests: combine with --retries 0
     #[arg(long)]
     at_most_once: bool,
     /// Priority of the requests

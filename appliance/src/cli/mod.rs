@@ -56,7 +56,14 @@ pub fn main() -> ExitCode {
 /// One line on standard error: what failed, and why.
 fn complain(error: &anyhow::Error) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "lnic: {error:#}");
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Errors that name their cause already do not say it twice.
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "lnic: {text}");
 }
 
 /// The reader of our output has gone (`lnic stats | head`): nothing to complain about.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -51,17 +51,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // First of all: it tells whether another appliance runs from this configuration, before that one's ports are touched.
-    let listener = runtime.block_on(async { server::listen(&topology.socket) })?;
-    let appliance = Appliance::start(&topology, &machine);
-    let appliance = appliance.inspect_err(|_| remove_socket(&topology))?;
+    // Before anything that takes time: a stop may be asked for while the ports open.
+    let signals = runtime.block_on(async { Signals::new() }).context("signals")?;
+    // It tells whether another appliance runs from this configuration, before that one's ports are touched.
+    let (socket, listener) = runtime.block_on(async { server::listen(&topology.socket) })?;
+    let appliance = Appliance::start(&topology, &machine)?;
     announce(&topology, &appliance);
-    let ended = runtime.block_on(serve(listener, &topology, &appliance));
-    remove_socket(&topology);
-    let ended = ended?;
+    let ended = runtime.block_on(serve(listener, signals, &topology, &appliance))?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    // With the runtime go the connections that are still open, and what they hold.
+    drop(runtime);
     let summary = appliance.sources().snapshot().frames;
     let stopped = appliance.stop();
+    // Last: from here on another may start.
+    drop(socket);
     for panic in &stopped.panics {
         error!("a worker failed: {panic}");
     }
@@ -78,40 +81,38 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if stopped.panics.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What ends the appliance from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+}
+
 /// Answers on the control socket until a signal comes or the workers end. Says which.
 async fn serve(
     listener: UnixListener,
+    mut signals: Signals,
     topology: &Topology,
     appliance: &Appliance,
 ) -> anyhow::Result<&'static str> {
-    let (quit, gone) = tokio::sync::oneshot::channel::<()>();
-    let stop = async {
-        let _ = gone.await;
-    };
-    let server = tokio::spawn(server::serve(listener, appliance.sources(), stop));
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let server = tokio::spawn(server::serve(listener, appliance.sources()));
     info!(socket = %topology.socket.display(), "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let mut watch = tokio::time::interval(WATCH);
     let ended = loop {
         tokio::select! {
-            _ = terminate.recv() => break "stopped by SIGTERM",
-            _ = interrupt.recv() => break "stopped by SIGINT",
+            _ = signals.terminate.recv() => break "stopped by SIGTERM",
+            _ = signals.interrupt.recv() => break "stopped by SIGINT",
             _ = watch.tick() => if appliance.has_ended() { break "a worker has ended" },
         }
     };
-    let _ = quit.send(());
-    // A client that keeps its connection open does not keep the appliance.
-    if tokio::time::timeout(Duration::from_secs(1), server).await.is_err() {
-        warn!("control socket: a client is still connected");
-    }
+    server.abort();
     Ok(ended)
-}
-
-fn remove_socket(topology: &Topology) {
-    // Nobody is harmed by a socket that stays: the next start replaces it.
-    let _ = std::fs::remove_file(&topology.socket);
 }
 
 fn announce(topology: &Topology, appliance: &Appliance) {

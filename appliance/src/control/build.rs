@@ -287,7 +287,11 @@ fn find_clang(named: Option<&OsStr>) -> Result<OsString, BuildError> {
     };
     for candidate in &candidates {
         match Command::new(candidate).arg("--version").output() {
-            Ok(_) => return Ok(candidate.into()),
+            Ok(version) if version.status.success() => return Ok(candidate.into()),
+            Ok(version) => {
+                let source = io::Error::other(format!("--version ended with {}", version.status));
+                return Err(BuildError::Tool { tool: candidate.display().to_string(), source });
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(BuildError::Tool { tool: candidate.display().to_string(), source }),
         }
@@ -377,11 +381,17 @@ fn diagnosed(tool: &'static str, output: Output) -> Result<String, BuildError> {
     if output.status.success() { Ok(diagnostics) } else { Err(BuildError::Diagnosed { tool, diagnostics }) }
 }
 
-/// Writes beside the file and renames: a running deployment never reads half a module.
+/// Writes beside the file and renames: a running deployment never reads half a module. What is no regular file (a pipe,
+/// `/dev/stdout`) is written to, not replaced; a link's target is.
 fn write(output: &Path, module: &[u8]) -> Result<(), BuildError> {
     use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
 
+    let target = std::fs::canonicalize(output);
+    let output = target.as_deref().unwrap_or(output);
+    if std::fs::metadata(output).is_ok_and(|found| !found.is_file()) {
+        return std::fs::write(output, module).map_err(file("write", output));
+    }
     let folder = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -1,5 +1,6 @@
 //! Statistics and health over HTTP on a unix socket, and the client side of it.
 
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 use super::stats::{Snapshot, Sources};
 
@@ -55,31 +58,53 @@ pub enum Error {
     },
 }
 
-/// Listens on `path`, readable and writable by owner and group. Replaces a socket that nobody answers on.
-pub fn listen(path: &Path) -> Result<UnixListener, Error> {
+/// The right to listen on a path. Dropping it removes the socket; then another may listen there.
+pub struct Socket {
+    path: PathBuf,
+    /// Locked as long as this lives. The file stays: removing it would let two hold locks of different files.
+    _lock: File,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Nobody is harmed by a socket that stays: the next to listen replaces it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Listens on `path`, readable and writable by owner and group. Replaces a socket that a dead process left; one that another
+/// appliance holds is an error, told by a lock beside it (`path` with `.lock` behind).
+pub fn listen(path: &Path) -> Result<(Socket, UnixListener), Error> {
     let failed = |source| Error::Listen { path: path.into(), source };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock = File::options().create(true).append(true).open(&lock_path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Error::InUse(path.into())),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket(path.into())),
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return Err(Error::InUse(path.into()));
-        }
         Ok(_) => std::fs::remove_file(path).map_err(failed)?,
         Err(_) => {}
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
+    let socket = Socket { path: path.into(), _lock: lock };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
-    Ok(listener)
+    Ok((socket, listener))
 }
 
-/// Serves until `stop` resolves.
-pub async fn serve(
-    listener: UnixListener,
-    sources: Arc<Sources>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+/// Most connections at a time; more wait.
+const CONNECTIONS: usize = 32;
+/// How long a connection may take: for its headers, and in all.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+
+/// Serves for ever; ends when its task is aborted.
+pub async fn serve(listener: UnixListener, sources: Arc<Sources>) {
     let routes = Router::new()
         .route(
             "/v1/stats",
@@ -87,7 +112,28 @@ pub async fn serve(
         )
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(sources);
-    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                // Out of descriptors, most likely: they come back.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        tokio::spawn(async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(CONNECTION_TIME)
+                .serve_connection(TokioIo::new(stream), service);
+            // Whatever goes wrong with a connection is its client's business.
+            let _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
+            drop(slot);
+        });
+    }
 }
 
 /// Asks a running appliance for its statistics.

@@ -55,6 +55,9 @@ pub enum VerifyError {
         /// How large it may be.
         limit: u64,
     },
+    /// Something else altogether.
+    #[error("not a WebAssembly module: `lnic build` makes one")]
+    NotWasm,
     /// Not valid WebAssembly, or it uses a proposal that lambdas may not.
     #[error("not a valid module: {0}")]
     Invalid(String),
@@ -104,6 +107,9 @@ pub enum VerifyError {
 /// Judges a module. Bounded: linear in its bytes.
 pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, VerifyError> {
     within("bytes of the module", wasm.len() as u64, limits.module_bytes as u64)?;
+    if !wasm.starts_with(b"\0asm") {
+        return Err(VerifyError::NotWasm);
+    }
     let features = WasmFeatures::WASM2
         .union(WasmFeatures::THREADS)
         .union(WasmFeatures::TAIL_CALL)

@@ -365,15 +365,6 @@ fn notes(topology: &Topology, machine: &Machine) -> Vec<String> {
                 queues[host.index()]
             ));
         }
-        if let Driver::Dpdk(devargs) = &port.driver
-            && let DeviceKind::Tap { interface: Some(name) } = devargs.kind()
-            && machine.interfaces.contains(name)
-        {
-            notes.push(format!(
-                "port \"{}\": {name} exists already: is another appliance running?",
-                port.name
-            ));
-        }
     }
     if topology.lambdas.is_empty() {
         notes

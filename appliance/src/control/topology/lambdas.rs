@@ -104,7 +104,7 @@ fn one(
 fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !name.starts_with('-')
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
         && !name.ends_with('-')
 }
 

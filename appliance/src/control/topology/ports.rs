@@ -51,6 +51,7 @@ pub(super) fn ports(
         ports.push(one(PortId::new(id), port, context, problems));
     }
     duplicates(&raw.ports, &ports, problems);
+    written_files(&raw.ports, &ports, problems);
     hosts(&raw.ports, &mut ports, problems);
     ports
 }
@@ -211,6 +212,15 @@ fn devargs(
             None => format!("there are {}", quoted(all)),
         };
         problems.absent(Some(value.span()), format!("{place}: no such interface \"{interface}\""), fix);
+    }
+    if let DeviceKind::Tap { interface: Some(name) } = devargs.kind()
+        && machine.interfaces.contains(name)
+    {
+        problems.absent(
+            Some(value.span()),
+            format!("{place}: interface \"{name}\" exists already, and net_tap has to make it"),
+            format!("stop the appliance that made it, remove it (ip link del {name}), or name another"),
+        );
     }
     if let DeviceKind::Pci { address } = devargs.kind()
         && !machine.pci_devices.contains_key(address)
@@ -450,6 +460,31 @@ fn duplicates(raw: &[Spanned<raw::Port>], ports: &[PortSpec], problems: &mut Pro
         (at, devargs(port).and_then(Devargs::interface), place(raw, &raw.get_ref().devargs))
     });
     note("the interface", interfaces, ports, problems);
+}
+
+/// A file that is written may be nobody else's: not another port's, and not the capture that is replayed.
+fn written_files(raw: &[Spanned<raw::Port>], ports: &[PortSpec], problems: &mut Problems<'_>) {
+    let mut seen: Vec<(&Path, bool)> = Vec::new();
+    for (raw, port) in raw.iter().zip(ports) {
+        let (read, write) = match &port.driver {
+            Driver::Pcap { read, write } => (read.as_deref(), write.as_deref()),
+            Driver::Dpdk(_) => (None, None),
+        };
+        let files = [(read, false), (write, true), (port.capture.as_deref(), true)];
+        for (file, written) in files.into_iter().filter_map(|(file, written)| Some((file?, written))) {
+            if seen.iter().any(|&(other, other_written)| other == file && (written || other_written)) {
+                problems.wrong(
+                    Some(raw.span()),
+                    format!(
+                        "{}: {} is written, and used a second time",
+                        called(port.id, &port.name),
+                        file.display()
+                    ),
+                );
+            }
+            seen.push((file, written));
+        }
+    }
 }
 
 /// Resolves `host`: another port, which is the host of one port only and has no host itself.

@@ -106,7 +106,15 @@ fn extra_args(raw: &raw::Eal, problems: &mut Problems<'_>) -> Vec<String> {
     ];
     for argument in &raw.extra_args {
         let text = argument.get_ref();
-        let option = text.split('=').next().unwrap_or(text);
+        // Short options may have their value attached: -l0-1.
+        let short = text.get(..2).filter(|_| text.starts_with('-') && !text.starts_with("--"));
+        let option = short.unwrap_or_else(|| text.split('=').next().unwrap_or(text));
+        if ["-h", "--help", "-v"].contains(&option) {
+            let text = format!(
+                "[eal] extra_args: \"{option}\" would end the appliance: `lnic run --help` is its own"
+            );
+            problems.wrong(Some(argument.span()), text);
+        }
         if let Some((_, key)) = OWNED.iter().find(|(owned, _)| *owned == option) {
             problems.wrong(
                 Some(argument.span()),
