@@ -78,12 +78,73 @@ def test_it_starts_again_after_a_kill(make_lab):
 
 
 def test_a_second_one_does_not_take_the_socket(make_lab):
-    lab = make_lab("tap", addressed=False).start()
-    done = lab.cli("run", str(lab.appliance.config), timeout=10)
+    lab = make_lab("af_packet", addressed=False).start()
+    command = lab.appliance.namespace.command(lab.appliance.binary, "run", str(lab.appliance.config))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     assert done.returncode == 1, done.stderr
     assert str(lab.appliance.socket) in done.stderr, done.stderr
     with lab.wire() as wire:
         assert exchange(wire, request(lab, rpc(ECHO, b"the first"))) is not None
+
+
+def test_a_second_one_does_not_take_the_tap(make_lab, tmp_path):
+    lab = make_lab("tap", addressed=False).start()
+    other = tmp_path / "other.toml"
+    other.write_text(lab.appliance.config.read_text().replace(str(lab.appliance.socket), str(tmp_path / "other.sock")))
+    done = lab.cli("run", str(other), timeout=10)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "exists already" in done.stderr, done.stderr
+    with lab.wire() as wire:
+        assert exchange(wire, request(lab, rpc(ECHO, b"the first"))) is not None
+
+
+@pytest.mark.parametrize("delay_s", [0.03, 0.1, 0.2, 0.4])
+def test_a_signal_during_the_start_ends_it_in_order(make_lab, delay_s):
+    lab = make_lab("tap", addressed=False)
+    command = lab.appliance.namespace.command(lab.appliance.binary, "run", str(lab.appliance.config))
+    started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        time.sleep(delay_s)
+        started.send_signal(signal.SIGTERM)
+        _, log = started.communicate(timeout=10)
+    finally:
+        started.kill()
+    # Before the program's own first step the signal is the system's to handle.
+    assert started.returncode == 0 or (delay_s < 0.1 and not log), (started.returncode, log)
+    assert not lab.appliance.socket.exists()
+
+
+def test_hostile_clients_of_the_control_socket_change_nothing(make_lab):
+    lab = make_lab("af_packet", addressed=False).start()
+    held = []
+    try:
+        for _ in range(60):
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            client.settimeout(1)
+            client.connect(str(lab.appliance.socket))
+            client.sendall(b"GET /v1/st")
+            held.append(client)
+        with lab.wire() as wire:
+            assert exchange(wire, request(lab, rpc(ECHO, b"unmoved"))) is not None
+        # Those that are silent are sent away, and then it answers others.
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                lab.appliance.stats()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "no answer to an honest client"
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.connect(str(lab.appliance.socket))
+        client.sendall(b"GET /v1/st")
+        held.append(client)
+        start = time.monotonic()
+        assert lab.appliance.stop() == 0, lab.appliance.tail()
+        assert time.monotonic() - start < 3
+        assert "did not come home" not in lab.appliance.tail(), lab.appliance.tail()
+    finally:
+        for client in held:
+            client.close()
 
 
 def test_a_log_in_a_file_has_no_colours(silent):
