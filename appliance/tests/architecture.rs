@@ -30,7 +30,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
             "control",
             &["ids", "frame", "observe", "port", "parser", "matcher", "lambda", "island", "path", "breath"],
         ),
-        ("cli", &["ids", "matcher", "control"]),
+        ("cli", &["ids", "matcher", "lambda", "control"]),
     ])
 }
 

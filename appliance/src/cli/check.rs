@@ -25,7 +25,8 @@ const WRONG: u8 = 2;
 ///
 /// Prints cores, memory, ports, lambdas, rules and privileges without starting anything, then what is missing and how to get it.
 /// Run it with the same rights and CPUs as `lnic run` will have: in the container, as the service's user.
-/// Exit code 0 if it would start, 1 if something is missing, 2 if the configuration is wrong.
+/// What only DPDK knows, such as the MTUs of a device, shows at the start.
+/// Exit code 0 if nothing is missing, 1 if something is, 2 if the configuration is wrong.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Configuration file

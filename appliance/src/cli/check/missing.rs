@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::control::config::machine::{Access, Capability};
 use crate::control::config::{Kind, Machine, Problem};
 use crate::control::topology::{DeviceKind, Driver, Pages, Topology};
+use crate::lambda::{Limits, verify};
 
 /// Memory mappings of a process without lambdas, and for each lambda on each worker; generous.
 const BASE_MAPPINGS: u64 = 4_096;
@@ -68,6 +69,19 @@ fn needs(driver: &Driver) -> &'static [Capability] {
     }
 }
 
+/// Modules that are no lambdas. Files that are not there are said already.
+fn lambdas(topology: &Topology, missing: &mut Vec<Missing>) {
+    for lambda in &topology.lambdas {
+        let Ok(wasm) = std::fs::read(&lambda.file) else { continue };
+        if let Err(error) = verify(&wasm, &lambda.entry, &Limits::default()) {
+            missing.push(Missing {
+                what: format!("lambda \"{}\": {}: {error}", lambda.name, lambda.file.display()),
+                fix: "name a module that `lnic build` made, and its entry".into(),
+            });
+        }
+    }
+}
+
 /// Everything that is missing.
 pub(super) fn missing(
     topology: &Topology,
@@ -86,6 +100,7 @@ pub(super) fn missing(
             },
         })
         .collect();
+    lambdas(topology, &mut missing);
     memory(topology, machine, total_bytes, &mut missing);
     capabilities(privileges, &mut missing);
     devices(topology, machine, &mut missing);

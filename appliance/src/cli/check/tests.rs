@@ -24,7 +24,14 @@ fn bare() -> Machine {
 
 fn report(text: &str, machine: &Machine) -> Report {
     let folder = tempfile::tempdir().unwrap();
-    let module = wat::parse_str("(module (memory 3 3))").unwrap();
+    let module = wat::parse_str(
+        r#"(module (memory (export "memory") 3 3)
+            (global (export "__stack_pointer") (mut i32) (i32.const 4096))
+            (global (export "__heap_base") i32 (i32.const 8192))
+            (func (export "lnic_abi_1"))
+            (func (export "echo") (param i32 i32) (result i32) i32.const 0))"#,
+    )
+    .unwrap();
     std::fs::write(folder.path().join("echo.wasm"), module).unwrap();
     let path = folder.path().join("c.toml");
     let (topology, absent) = Topology::from_text(text, &path, machine).unwrap();
@@ -41,6 +48,17 @@ fn pair(what: &str, fix: &str) -> (String, String) {
 
 const TAP: &str = "[[ports]]\nname = \"p0\"\ndevargs = \"net_tap0,iface=lnic0\"\nipv4 = \"10.77.0.1\"\n";
 const ECHO: &str = "[[lambdas]]\nname = \"echo\"\nid = 1\nfile = \"echo.wasm\"\n";
+
+#[test]
+fn a_module_that_is_no_lambda_is_missing() {
+    let able = Machine { capabilities: 1 << Capability::NetAdmin as u8, tun: Access::Usable, ..bare() };
+    let found = missing(&format!("{TAP}{}entry = \"other\"\n", ECHO), &able);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].0.ends_with("echo.wasm: does not export \"other\": build it with `lnic build`"),
+        "{found:?}"
+    );
+}
 
 #[test]
 fn a_tap_needs_its_device_and_its_capability() {

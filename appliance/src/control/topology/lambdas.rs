@@ -68,7 +68,7 @@ fn one(
         None => problems.wrong(span.clone(), format!("{place}: has no name")),
         Some(value) if !is_name(&name) => problems.wrong(
             Some(value.span()),
-            format!("{place}: name: allowed are 1–{NAME_BYTES} lower-case letters, digits and, between them, \"-\""),
+            format!("{place}: name: allowed are 1–{NAME_BYTES} lower-case letters, digits and, between them, \"-\", a letter first"),
         ),
         Some(_) => {}
     }

@@ -88,6 +88,14 @@ fn system_errors() {
         "2: [eal] extra_args: \"--lcores\" is not allowed here: use [lcores]"
     );
     assert_eq!(
+        system("[eal]\nextra_args = [\"-l0-3\"]"),
+        "2: [eal] extra_args: \"-l\" is not allowed here: use [lcores]"
+    );
+    assert_eq!(
+        system("[eal]\nextra_args = [\"--help\"]"),
+        "2: [eal] extra_args: \"--help\" would end the appliance: `lnic run --help` is its own"
+    );
+    assert_eq!(
         system("[idle]\nsleep = \"deep\""),
         "2: [idle] sleep: \"deep\": allowed are \"auto\", \"descriptor\", \"timer\", \"never\""
     );
@@ -223,6 +231,25 @@ fn errors_between_ports() {
 }
 
 #[test]
+fn a_written_file_is_nobody_elses() {
+    let pcap =
+        |name: &str, lines: &str| format!("[[ports]]\nname = \"{name}\"\ndriver = \"pcap\"\n{lines}\n");
+    let same = errors(&pcap("p0", "read = \"echo.wasm\"\nwrite = \"echo.wasm\""));
+    assert_eq!(one(&same), "1: port \"p0\": echo.wasm is written, and used a second time");
+    let two = pcap("p0", "write = \"a.pcap\"") + &pcap("p1", "write = \"a.pcap\"");
+    assert_eq!(one(&errors(&two)), "5: port \"p1\": a.pcap is written, and used a second time");
+    let capture = pcap("p0", "write = \"a.pcap\"\n[ports.capture]\nfile = \"a.pcap\"");
+    assert_eq!(one(&errors(&capture)), "1: port \"p0\": a.pcap is written, and used a second time");
+}
+
+#[test]
+fn a_tap_that_exists_is_another_appliances() {
+    let machine = Machine { interfaces: ["lnic0".into()].into(), ..machine(&[0, 1, 2]) };
+    let found = errors_on("[[ports]]\nname = \"p0\"\ndevargs = \"net_tap0,iface=lnic0\"\n", &machine);
+    assert!(one(&found).starts_with("3: port \"p0\": interface \"lnic0\" exists already"), "{found:?}");
+}
+
+#[test]
 fn lambda_errors() {
     assert_eq!(
         lambda("[[lambdas]]\nname = \"e\"\nfile = \"echo.wasm\""),
@@ -235,7 +262,7 @@ fn lambda_errors() {
     assert_eq!(lambda("[[lambdas]]\nid = 2\nfile = \"echo.wasm\""), "8: [[lambdas]] number 2: has no name");
     assert_eq!(
         lambda("[[lambdas]]\nname = \"E_o\"\nid = 2\nfile = \"echo.wasm\""),
-        "9: lambda \"E_o\": name: allowed are 1–63 lower-case letters, digits and, between them, \"-\""
+        "9: lambda \"E_o\": name: allowed are 1–63 lower-case letters, digits and, between them, \"-\", a letter first"
     );
     assert_eq!(
         lambda("[[lambdas]]\nname = \"echo\"\nid = 2\nfile = \"echo.wasm\""),
