@@ -16,8 +16,8 @@ use std::time::Instant;
 use lnic::deparser::{Exit, deparse};
 use lnic::frame::{BURST, Checksum, Frame as _, FrameSource as _};
 use lnic::ids::{Generation, LambdaId, LambdaRef, LambdaSlot};
-use lnic::island::{Npu, Outcome, Task};
-use lnic::lambda::{Engine, Image, Instance, Limits, extract::extract};
+use lnic::island::{Budget, Loaded, Npu, Outcome, Task};
+use lnic::lambda::{Engine, HostSide, Image, Instance, Limits, Run, extract::extract};
 use lnic::matcher::{Egress, Parameters, PortRange, Rule, Table};
 use lnic::port::sim::SimPool;
 use lnic::{local, message, parser};
@@ -121,8 +121,10 @@ fn main() {
     engine.prepare_thread();
     let load = |wasm: &[u8], entry: &str| {
         let image = Image::compile(&engine, wasm, entry, &Limits::default()).expect("compiles");
-        let mut npu = Npu::new();
-        npu.load(lambda, LambdaId::new(1), Instance::new(&image, 1_000_000).expect("instantiates"));
+        let mut npu = Npu::new(1);
+        let instance = Instance::new(&image, 1_000_000, &HostSide::detached()).expect("instantiates");
+        let budget = Budget { fuel: 1_000_000, time_ns: 1_000_000 };
+        npu.load(lambda, Loaded::new(LambdaId::new(1), lambda.generation, budget, vec![instance]));
         npu
     };
     let parameters = Parameters::default();
@@ -135,8 +137,8 @@ fn main() {
         &Limits::default(),
     )
     .expect("compiles");
-    let mut trivial = Instance::new(&trivial, 1_000_000).expect("instantiates");
-    let values = rounds.each(|| trivial.run());
+    let mut trivial = Instance::new(&trivial, 1_000_000, &HostSide::detached()).expect("instantiates");
+    let values = rounds.each(|| matches!(trivial.run(0), Run::Verdict(_)));
     figures.push(ns("sandbox_call", &values));
     let mut echo = load(&built("echo"), "echo");
     let values = rounds.each(|| echo.run(lambda, black_box(&task)).1);

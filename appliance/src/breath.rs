@@ -1,20 +1,25 @@
-//! The one polling loop. A *breath* is one turn: poll every port, take each burst through the path, flush.
+//! The one polling loop. A *breath* is one turn: poll every port, take each burst through the path, serve what waits, flush.
 //!
 //! Contract:
-//! 1. A breath does a bounded amount of work: at most one burst a port.
-//! 2. Time is read once a breath, and only if there are frames.
+//! 1. A breath does a bounded amount of work: at most one burst a port, one a link, and queues for 5 µs.
+//! 2. Time is read once a breath, and only if there are frames; where a dispatcher decides, also once for each request that runs:
+//!    it has to know what they cost.
 //! 3. Nothing in a breath blocks. Between breaths an idle lcore may sleep, as [`idle`] decides: spinning lcores starve their
 //!    clients on a small machine.
-//! 4. Asked to stop, the loop drains what the ports still hold, bounded by [`DRAIN_BREATHS`], and returns.
+//! 4. Asked to stop, the loop drains what the ports still hold, bounded by [`DRAIN_BREATHS`], waits for what is under way, and
+//!    returns.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::time::Duration;
 
 use crate::frame::{Burst, Frame};
-use crate::ids::PortId;
 use crate::observe::counters::LcoreCounters;
+pub use crate::path::Clock;
 use crate::path::Path;
-use crate::port::Port;
 
 pub mod idle;
 pub mod sleeper;
@@ -24,53 +29,51 @@ use sleeper::Sleeper;
 
 /// Breaths that draining may take: as much as queues of the usual size hold. A flood must not keep the appliance.
 pub const DRAIN_BREATHS: u32 = 64;
+/// How long an lcore that was asked to stop waits for what is under way on others.
+const REST_NS: u64 = 100_000_000;
 
-/// Nanoseconds since the appliance started.
-pub trait Clock {
-    /// Reads the time; cheap, monotonic.
-    fn now_ns(&mut self) -> u64;
+/// Tells the lcores of an appliance to stop, and when all of them have nothing under way any more.
+#[derive(Debug)]
+pub struct Stop {
+    asked: AtomicBool,
+    at_rest: AtomicU32,
+    lcores: u32,
 }
 
-impl<C: FnMut() -> u64> Clock for C {
-    fn now_ns(&mut self) -> u64 {
-        self()
+impl Stop {
+    /// For so many lcores.
+    #[must_use]
+    pub fn new(lcores: u32) -> Self {
+        Self { asked: AtomicBool::new(false), at_rest: AtomicU32::new(0), lcores }
+    }
+
+    /// Asks all lcores to stop. Those that sleep have to be rung for.
+    pub fn ask(&self) {
+        self.asked.store(true, SeqCst);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.load(Relaxed)
     }
 }
 
-/// One lcore's loop over its ports.
+/// One lcore's loop.
 pub struct Breath<F, C> {
-    ports: Vec<Option<Box<dyn Port<F>>>>,
-    path: Path<F>,
-    clock: C,
+    path: Path<F, C>,
     counters: Arc<LcoreCounters>,
     burst: Burst<F>,
 }
 
 impl<F: Frame, C: Clock> Breath<F, C> {
-    /// Joins ports and path. `ports[i]` is the lcore's queue of port `i`, or `None` if it has none there.
-    pub fn new(
-        ports: Vec<Option<Box<dyn Port<F>>>>,
-        path: Path<F>,
-        clock: C,
-        counters: Arc<LcoreCounters>,
-    ) -> Self {
-        Self { ports, path, clock, counters, burst: Burst::new() }
+    /// A loop over a path; `counters` are the lcore's.
+    pub fn new(path: Path<F, C>, counters: Arc<LcoreCounters>) -> Self {
+        Self { path, counters, burst: Burst::new() }
     }
 
-    /// One breath. True if there were frames.
+    /// One breath. True if there was anything to do.
+    #[inline]
     pub fn once(&mut self) -> bool {
-        let mut time_ns = None;
-        for at in 0..self.ports.len() {
-            let Some(port) = &mut self.ports[at] else { continue };
-            if port.rx(&mut self.burst) == 0 {
-                continue;
-            }
-            let time_ns = *time_ns.get_or_insert_with(|| self.clock.now_ns());
-            #[expect(clippy::cast_possible_truncation, reason = "ports are numbered by u16")]
-            self.path.process(PortId::new(at as u16), &mut self.burst, time_ns);
-            self.path.flush(&mut self.ports);
-        }
-        let busy = time_ns.is_some();
+        let busy = self.path.poll(&mut self.burst) | self.path.turn();
         if busy {
             self.counters.busy_breaths.add(1)
         } else {
@@ -80,8 +83,8 @@ impl<F: Frame, C: Clock> Breath<F, C> {
     }
 
     /// Breathes until `stop`, sleeping when idle; then drains.
-    pub fn run(&mut self, stop: &AtomicBool, mut idle: Idle, sleeper: &mut Sleeper) {
-        while !stop.load(Relaxed) {
+    pub fn run(&mut self, stop: &Stop, mut idle: Idle, sleeper: &mut Sleeper) {
+        while !stop.is_asked() {
             let busy = self.once();
             match idle.after(busy) {
                 Step::Poll => {}
@@ -93,45 +96,49 @@ impl<F: Frame, C: Clock> Breath<F, C> {
                     }
                 }
             }
-            if !busy && self.exhausted() {
+            if !busy && self.path.is_exhausted() {
                 break;
             }
         }
-        self.drain();
+        self.drain(stop);
     }
 
-    /// True once no port will ever receive again: replayed files have ended.
-    fn exhausted(&self) -> bool {
-        // One without ports waits for a stop like the others.
-        let mut ports = self.ports.iter().flatten().peekable();
-        ports.peek().is_some() && ports.all(|port| port.exhausted())
-    }
-
-    /// Sleeps, unless there are frames after all: true then.
-    fn sleep(&mut self, sleeper: &mut Sleeper, stop: &AtomicBool) -> bool {
-        self.arm(true);
-        // What arrived before the interrupts were armed would not wake anybody.
+    /// Sleeps, unless there is something to do after all: true then.
+    fn sleep(&mut self, sleeper: &mut Sleeper, stop: &Stop) -> bool {
+        self.path.arm(true);
+        sleeper.announce();
+        // What arrived before would not wake anybody.
         let busy = self.once();
-        if !busy && !stop.load(Relaxed) {
+        if !busy && !stop.is_asked() {
             self.counters.sleeps.add(1);
-            if sleeper.sleep() {
+            let deadline = self.path.next_deadline_ns();
+            let longest =
+                deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.path.now_ns())));
+            if sleeper.sleep(longest) {
                 self.counters.wakes.add(1);
             }
         }
-        self.arm(false);
+        sleeper.retract();
+        self.path.arm(false);
         busy
     }
 
-    fn arm(&mut self, sleeping: bool) {
-        for port in self.ports.iter_mut().flatten() {
-            port.arm(sleeping);
-        }
-    }
-
-    fn drain(&mut self) {
+    fn drain(&mut self, stop: &Stop) {
         for _ in 0..DRAIN_BREATHS {
             if !self.once() {
                 break;
+            }
+        }
+        // Others may still need this lcore, for their own requests or to give back this one's.
+        let until = self.path.now_ns() + REST_NS;
+        let mut counted = false;
+        while stop.at_rest.load(Relaxed) < stop.lcores && self.path.now_ns() < until {
+            if !counted && self.path.is_at_rest() {
+                counted = true;
+                stop.at_rest.fetch_add(1, Relaxed);
+            }
+            if !self.path.turn() {
+                rustix::thread::sched_yield();
             }
         }
     }

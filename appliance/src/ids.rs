@@ -52,6 +52,11 @@ id!(
     "lcore "
 );
 id!(
+    /// A group of NPUs that share memory.
+    IslandId(u16),
+    "island "
+);
+id!(
     /// One worker that runs lambdas.
     NpuId(u16),
     "NPU "

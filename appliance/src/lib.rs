@@ -4,7 +4,7 @@
 //! # The packet's journey
 //!
 //! ```text
-//!  port.rx ─► parser ─► local ─► message ─► matcher ─► NPU: lambda ─► deparser ─► port.tx
+//!  port.rx ─► parser ─► local ─► message ─► matcher ─► dispatcher ─► NPU: lambda ─► deparser ─► port.tx
 //!               │         │         │          │            │             │
 //!               └─────────┴─ drop with a named reason, or ──┴─ host port ─┘
 //!  control: beside the path; builds immutable tables, reads counters back
@@ -17,6 +17,8 @@
 //! | 2b | [`local`] | ARP, neighbour discovery and echo for the port's own addresses are answered |
 //! | 3 | [`matcher`] | the key finds a rule: the only way to invoke a lambda |
 //! | 3b | [`message`] | λ-RPC: is this a request that can run |
+//! | 4 | [`dispatcher`] | requests wait in weighted fair order; an NPU is chosen for each |
+//! | 4b | [`handoff`] | a request goes to another lcore as a job, and comes back done |
 //! | 5 | [`island`], [`lambda`] | an NPU runs the lambda in its sandbox, to completion, within its budget |
 //! | 6 | [`deparser`] | headers and payload become bytes again, with lengths and checksums |
 //!
@@ -27,7 +29,9 @@ pub mod breath;
 pub mod cli;
 pub mod control;
 pub mod deparser;
+pub mod dispatcher;
 pub mod frame;
+pub mod handoff;
 pub mod ids;
 pub mod island;
 pub mod lambda;

@@ -1,33 +1,63 @@
 //! The packet's path: joins the stations. Read this first.
 //!
 //! ```text
-//! port.rx ─► parser ─► local ─► message ─► matcher ─► NPU: lambda ─► deparser ─► port.tx
+//! port.rx ─► parser ─► local ─► message ─► matcher ─► dispatcher ─► NPU: lambda ─► deparser ─► port.tx
 //!              │         │         │          │            │             │
 //!              └─────────┴── drop with a named reason, or ─┴─ host port ─┘
 //! ```
 //!
+//! One lcore has one `Path`. Where a matched frame goes is a table by lambda, [`Place`]: it runs here at once, as in
+//! run-to-completion; it waits in this lcore's dispatcher; or it goes to another lcore as a [`Job`] and comes back done.
+//!
 //! Every frame ends in exactly one way: sent, to host, or dropped with a named reason. `received = sent + to_host + dropped`
-//! once traffic rests; `tests/conservation.rs` holds it. Nothing here allocates, locks, logs, asks the clock or calls the
-//! system; `tests/no_allocation.rs` holds that. Cost of each station: `scripts/bench.sh path`.
+//! once traffic rests; `tests/conservation.rs` holds it. Nothing here allocates, locks, logs or calls the system;
+//! `tests/no_allocation.rs` holds that. Cost of each station: `scripts/bench.sh path`, of the ways between lcores:
+//! `scripts/bench.sh handoff`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
-use lnic_abi as abi;
 use lnic_wire::rpc::Status;
 
-use crate::deparser::{self, Exit, Refusal};
 use crate::frame::{Burst, Checksum, Frame};
-use crate::ids::PortId;
-use crate::island::{Npu, Outcome, Task};
-use crate::lambda::Failure;
-use crate::lambda::extract::extract;
+use crate::handoff::{Client, End, Job, Request, Server, Ticket};
+use crate::ids::{LambdaRef, PortId};
+use crate::island::{Npu, Quarantine, State};
 use crate::local::{self, Answer};
-use crate::matcher::{Egress, Match, Table};
-use crate::message::{self, Gate};
+use crate::matcher::{Directory, Match, Table};
+use crate::message::{self, Gate, Terms};
 use crate::observe::DropReason;
-use crate::observe::counters::LcoreCounters;
-use crate::parser::{self, Interface, Parsed, Present};
+use crate::observe::counters::{LambdaCounters, LcoreCounters};
+use crate::parser::{self, Interface, Present};
 use crate::port::Port;
+
+mod arrival;
+mod dispatch;
+mod execute;
+mod store;
+mod suspended;
+
+use arrival::{Arrival, Ran, Stage};
+pub use dispatch::{Dispatcher, Feed, Mail, Order};
+pub use store::Stock;
+use store::Store;
+use suspended::Suspended;
+
+/// Of the invocations that run at once, one in so many is timed: two reads of the clock would be a tenth of the path.
+const SAMPLE: u32 = 8;
+
+/// Nanoseconds since the appliance started.
+pub trait Clock {
+    /// Reads the time; cheap, monotonic.
+    fn now_ns(&mut self) -> u64;
+}
+
+impl<C: FnMut() -> u64> Clock for C {
+    fn now_ns(&mut self) -> u64 {
+        self()
+    }
+}
 
 /// What a port is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,51 +85,275 @@ pub struct Attachment {
     pub tx_checksum: bool,
 }
 
-/// One lcore's path. Ports are numbered by their place in `attachments`, which is their [`PortId`].
-pub struct Path<F> {
+/// Where an lcore's frames for a lambda go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// To this lcore's NPU, at once.
+    #[default]
+    Here,
+    /// To this lcore's dispatcher.
+    Dispatcher,
+    /// To another lcore, over the client end with this index.
+    Client(u8),
+}
+
+/// An lcore's queue of each port, by [`PortId`]; `None` if it has none there.
+pub type Ports<F> = Vec<Option<Box<dyn Port<F>>>>;
+
+/// What one lcore's path is made of.
+pub struct Parts<F> {
+    /// Queues of the ports.
+    pub ports: Ports<F>,
+    /// The ports as this lcore sees them.
+    pub attachments: Vec<Attachment>,
+    /// Rules.
+    pub table: Arc<Table>,
+    /// Lambdas that others can call.
+    pub directory: Arc<Directory>,
+    /// Where each lambda's frames go, by slot; `Here` for those that are not listed.
+    pub places: Vec<Place>,
+    /// Which lambdas may run.
+    pub quarantine: Arc<Quarantine>,
+    /// The lcore's NPU; an empty one if it has none.
+    pub npu: Npu,
+    /// Its dispatcher, if it is one.
+    pub dispatcher: Option<Dispatcher<F>>,
+    /// Links by which it hands jobs over.
+    pub clients: Vec<Client<F>>,
+    /// Links by which it takes jobs.
+    pub servers: Vec<Server<F>>,
+    /// Jobs and calls that it has in store.
+    pub stock: Stock,
+    /// Where it says how many of its requests are suspended.
+    pub suspended_here: Arc<AtomicU32>,
+    /// Fuel that stands for a microsecond on this machine.
+    pub fuel_per_us: u32,
+    /// What it counts.
+    pub counters: Arc<LcoreCounters>,
+}
+
+/// One lcore's path.
+pub struct Path<F, C> {
+    ports: Ports<F>,
     attachments: Box<[Attachment]>,
     table: Arc<Table>,
+    directory: Arc<Directory>,
+    places: Box<[Place]>,
+    quarantine: Arc<Quarantine>,
     npu: Npu,
+    dispatcher: Option<Dispatcher<F>>,
+    clients: Box<[Client<F>]>,
+    servers: Box<[Server<F>]>,
+    store: Store<F>,
+    suspended: Suspended<F>,
+    us_per_fuel: u64,
     counters: Arc<LcoreCounters>,
+    clock: C,
     outgoing: Box<[Burst<F>]>,
     to_host: Box<[Burst<F>]>,
+    /// Calls of this lcore's lambdas that have not set out.
+    calls: VecDeque<Box<Job<F>>>,
+    /// Calls that could not set out.
+    refusals: VecDeque<(Ticket, Status)>,
+    /// How many requests are suspended, for the dispatcher that feeds this lcore's NPU.
+    suspended_here: Arc<AtomicU32>,
+    /// When the NPU's last run ended, or the turn began.
+    mark_ns: u64,
+    invocations: u32,
+    /// It is more than a poller that runs everything at once.
+    is_joined: bool,
 }
 
-/// How a frame ends.
-enum End {
-    Send(PortId),
-    ToHost(PortId),
-    Drop(DropReason),
+/// What a frame needs next.
+enum Next {
+    /// Nothing: this is its end.
+    End(End),
+    /// To go on its way as a job.
+    Job(Request, LambdaRef, Way),
 }
 
-impl<F: Frame> Path<F> {
-    /// Joins the stations for the ports of one lcore.
+/// Where a job goes.
+#[derive(Clone, Copy)]
+enum Way {
+    Place(Place),
+    /// It ran, and its lambda waits for the answer to a call.
+    Suspended(crate::island::Context),
+}
+
+impl<F: Frame, C: Clock> Path<F, C> {
+    /// Joins the stations of one lcore.
     #[must_use]
-    pub fn new(
-        attachments: Vec<Attachment>,
-        table: Arc<Table>,
-        npu: Npu,
-        counters: Arc<LcoreCounters>,
-    ) -> Self {
-        let bursts = || attachments.iter().map(|_| Burst::new()).collect();
-        Self { outgoing: bursts(), to_host: bursts(), attachments: attachments.into(), table, npu, counters }
+    pub fn new(parts: Parts<F>, clock: C) -> Self {
+        let bursts = || parts.attachments.iter().map(|_| Burst::new()).collect();
+        let is_joined = parts.dispatcher.is_some()
+            || !parts.clients.is_empty()
+            || !parts.servers.is_empty()
+            || parts.stock.calls > 0;
+        Self {
+            outgoing: bursts(),
+            to_host: bursts(),
+            ports: parts.ports,
+            attachments: parts.attachments.into(),
+            table: parts.table,
+            directory: parts.directory,
+            places: parts.places.into(),
+            quarantine: parts.quarantine,
+            npu: parts.npu,
+            dispatcher: parts.dispatcher,
+            clients: parts.clients.into(),
+            servers: parts.servers.into(),
+            store: Store::new(parts.stock),
+            suspended: Suspended::new(parts.stock.calls),
+            us_per_fuel: (1u64 << 32) / u64::from(parts.fuel_per_us.max(1)),
+            counters: parts.counters,
+            clock,
+            calls: VecDeque::with_capacity(parts.stock.calls as usize),
+            refusals: VecDeque::with_capacity(parts.stock.calls as usize),
+            suspended_here: parts.suspended_here,
+            mark_ns: 0,
+            invocations: 0,
+            is_joined,
+        }
     }
 
-    /// Takes every frame of a burst from `port` to its end. Call [`flush`](Path::flush) before the next burst.
-    pub fn process(&mut self, port: PortId, burst: &mut Burst<F>, time_ns: u64) {
+    /// Polls every port once, at most a burst each, and takes each burst through the path. True if there were frames.
+    #[inline]
+    pub fn poll(&mut self, burst: &mut Burst<F>) -> bool {
+        let mut time_ns = None;
+        for at in 0..self.ports.len() {
+            let Some(port) = &mut self.ports[at] else { continue };
+            if port.rx(burst) == 0 {
+                continue;
+            }
+            let time_ns = *time_ns.get_or_insert_with(|| self.clock.now_ns());
+            #[expect(clippy::cast_possible_truncation, reason = "ports are numbered by u16")]
+            self.process(PortId::new(at as u16), burst, time_ns);
+            self.flush_ports();
+        }
+        time_ns.is_some()
+    }
+
+    /// Takes every frame of a burst from `port` to its end, or on its way.
+    fn process(&mut self, port: PortId, burst: &mut Burst<F>, time_ns: u64) {
         self.counters.received.add(burst.len() as u64);
         for mut frame in burst.drain(..) {
             match self.step(port, &mut frame, time_ns) {
-                End::Send(port) => self.outgoing[port.index()].push(frame),
-                End::ToHost(port) => self.to_host[port.index()].push(frame),
-                End::Drop(reason) => self.counters.drop_frames(reason, 1),
+                Next::End(end) => self.finish(frame, end),
+                Next::Job(request, lambda, way) => self.set_out(frame, request, lambda, way),
             }
         }
     }
 
-    /// Hands what [`process`](Path::process) left behind to the ports. What a port does not take is dropped and counted.
-    pub fn flush(&mut self, ports: &mut [Option<Box<dyn Port<F>>>]) {
-        for (at, port) in ports.iter_mut().enumerate() {
+    /// One frame, up to the decision where it goes.
+    #[inline]
+    fn step(&mut self, port: PortId, frame: &mut F, time_ns: u64) -> Next {
+        if !frame.is_whole() {
+            return Next::End(End::Drop(DropReason::Chained));
+        }
+        let attachment = &self.attachments[port.index()];
+        let interface = &attachment.interface;
+        let host = match attachment.role {
+            Role::Wire { host } => host,
+            Role::Host { wire } => {
+                complete_checksum(frame, interface);
+                return Next::End(End::Send(wire));
+            }
+        };
+        let parsed = match parser::parse(frame.bytes(), frame.ip_checksum(), frame.l4_checksum(), interface) {
+            Ok(parsed) => parsed,
+            Err(reason) => return Next::End(End::Drop(reason)),
+        };
+        if parsed.fragment {
+            return Next::End(host.map_or(End::Drop(DropReason::Fragment), End::ToHost));
+        }
+        let mut arrival = Arrival { parsed: &parsed, attachment, time_ns, terms: Terms::default() };
+        if parsed.key.present.has(Present::RPC) {
+            match message::judge(frame.bytes(), &parsed, interface) {
+                Gate::Run(terms) => arrival.terms = terms,
+                Gate::Pong => {
+                    self.counters.pongs.add(1);
+                    return Next::End(arrival.pong(frame));
+                }
+                Gate::Refuse(status) => {
+                    self.counters.multi_fragment.add(1);
+                    return Next::End(arrival.answer(frame, status, 0));
+                }
+                Gate::Drop(reason) => return Next::End(End::Drop(reason)),
+            }
+        } else {
+            match local::answer(frame, &parsed, interface) {
+                Answer::NotLocal => {}
+                Answer::Reply => {
+                    self.counters.answered.add(1);
+                    return Next::End(End::Send(port));
+                }
+                Answer::Drop(reason) => return Next::End(End::Drop(reason)),
+            }
+        }
+        let Some(found) = self.table.lookup(&parsed.key) else {
+            if arrival.is_rpc() {
+                self.counters.unknown_lambda.add(1);
+                let end = arrival.refuse(frame, DropReason::Unmatched, Status::Unimplemented, 0);
+                return Next::End(end);
+            }
+            return Next::End(arrival.to_host(frame));
+        };
+        let lambda = found.rule.lambda;
+        let Some(count) = self.counters.lambda(lambda.slot) else {
+            return Next::End(End::Drop(DropReason::LambdaGone));
+        };
+        if self.quarantine.state(lambda.slot) != State::Active {
+            return Next::End(unavailable(&arrival, frame, count));
+        }
+        let way = match self.places.get(lambda.slot.index()).copied().unwrap_or_default() {
+            Place::Here => {
+                if arrival.terms.budget_us > 0 && arrival.is_late(self.clock.now_ns()) {
+                    count.late.add(1);
+                    let end = arrival.refuse(frame, DropReason::LambdaBusy, Status::DeadlineExceeded, 0);
+                    return Next::End(end);
+                }
+                let stage =
+                    Stage { attachments: &self.attachments, counters: count, us_per_fuel: self.us_per_fuel };
+                self.invocations = self.invocations.wrapping_add(1);
+                let ran = if self.invocations.is_multiple_of(SAMPLE) {
+                    let mut sampled = Sampled { clock: &mut self.clock, counters: &self.counters };
+                    sampled.run(&arrival, &mut self.npu, &stage, found, frame)
+                } else {
+                    arrival.run(&mut self.npu, &stage, found, frame).0
+                };
+                match ran {
+                    Ran::End(end) => return Next::End(end),
+                    Ran::Failed(end) => {
+                        self.quarantine.record_failure(lambda.slot, time_ns);
+                        return Next::End(end);
+                    }
+                    Ran::Suspended(context) => Way::Suspended(context),
+                }
+            }
+            place => Way::Place(place),
+        };
+        let request = Request { parsed, rank: found.rank, arrival_ns: time_ns, terms: arrival.terms };
+        Next::Job(request, lambda, way)
+    }
+
+    /// Puts a frame where it ends.
+    #[inline]
+    fn finish(&mut self, frame: F, end: End) {
+        let (bursts, port) = match end {
+            End::Send(port) => (&mut self.outgoing, port),
+            End::ToHost(port) => (&mut self.to_host, port),
+            End::Drop(reason) => return self.counters.drop_frames(reason, 1),
+        };
+        let burst = &mut bursts[port.index()];
+        burst.push(frame);
+        if burst.is_full() {
+            self.flush_ports();
+        }
+    }
+
+    /// Hands what has ended to the ports. What a port does not take is dropped and counted.
+    fn flush_ports(&mut self) {
+        for (at, port) in self.ports.iter_mut().enumerate() {
             for (burst, sent, full) in [
                 (&mut self.outgoing[at], &self.counters.sent, DropReason::TxFull),
                 (&mut self.to_host[at], &self.counters.to_host, DropReason::HostFull),
@@ -122,59 +376,18 @@ impl<F: Frame> Path<F> {
         }
     }
 
-    /// One frame, up to the decision where it goes.
-    #[inline]
-    fn step(&mut self, port: PortId, frame: &mut F, time_ns: u64) -> End {
-        if !frame.is_whole() {
-            return End::Drop(DropReason::Chained);
-        }
-        let attachment = &self.attachments[port.index()];
-        let interface = &attachment.interface;
-        let host = match attachment.role {
-            Role::Wire { host } => host,
-            Role::Host { wire } => {
-                complete_checksum(frame, interface);
-                return End::Send(wire);
-            }
-        };
-        let parsed = match parser::parse(frame.bytes(), frame.ip_checksum(), frame.l4_checksum(), interface) {
-            Ok(parsed) => parsed,
-            Err(reason) => return End::Drop(reason),
-        };
-        if parsed.fragment {
-            return host.map_or(End::Drop(DropReason::Fragment), End::ToHost);
-        }
-        let mut arrival = Arrival { parsed: &parsed, attachment, time_ns, no_reply: false };
-        if parsed.key.present.has(Present::RPC) {
-            match message::judge(frame.bytes(), &parsed, interface) {
-                Gate::Run { no_reply } => arrival.no_reply = no_reply,
-                Gate::Pong => {
-                    self.counters.pongs.add(1);
-                    return arrival.pong(frame);
-                }
-                Gate::Refuse(status) => {
-                    self.counters.multi_fragment.add(1);
-                    return arrival.answer(frame, status);
-                }
-                Gate::Drop(reason) => return End::Drop(reason),
-            }
-        } else {
-            match local::answer(frame, &parsed, interface) {
-                Answer::NotLocal => {}
-                Answer::Reply => {
-                    self.counters.answered.add(1);
-                    return End::Send(port);
-                }
-                Answer::Drop(reason) => return End::Drop(reason),
-            }
-        }
-        match self.table.lookup(&parsed.key) {
-            Some(found) => arrival.run(&mut self.npu, &self.counters, &self.attachments, found, frame),
-            None if arrival.is_rpc() => {
-                self.counters.unknown_lambda.add(1);
-                arrival.refuse(frame, DropReason::Unmatched, Status::Unimplemented)
-            }
-            None => arrival.to_host(frame),
+    /// True once no port will ever receive again: replayed files have ended.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        // One without ports waits for a stop like the others.
+        let mut ports = self.ports.iter().flatten().peekable();
+        ports.peek().is_some() && ports.all(|port| port.exhausted()) && self.is_at_rest()
+    }
+
+    /// Arms the ports to wake the lcore, or lets them rest.
+    pub fn arm(&mut self, sleeping: bool) {
+        for port in self.ports.iter_mut().flatten() {
+            port.arm(sleeping);
         }
     }
 }
@@ -193,152 +406,37 @@ fn complete_checksum<F: Frame>(frame: &mut F, interface: &Interface) {
     }
 }
 
-/// A parsed frame, and what is known of its arrival.
-struct Arrival<'a> {
-    parsed: &'a Parsed,
-    attachment: &'a Attachment,
-    time_ns: u64,
-    /// λ-RPC: the caller wants no reply.
-    no_reply: bool,
+/// The lambda is quarantined or has no instance.
+#[cold]
+fn unavailable<F: Frame>(arrival: &Arrival<'_>, frame: &mut F, count: &LambdaCounters) -> End {
+    count.unavailable.add(1);
+    arrival.refuse(frame, DropReason::LambdaQuarantined, Status::Unavailable, 0)
 }
 
-impl Arrival<'_> {
-    fn is_rpc(&self) -> bool {
-        self.parsed.key.present.has(Present::RPC)
-    }
+/// Times one invocation in [`SAMPLE`].
+struct Sampled<'a, C> {
+    clock: &'a mut C,
+    counters: &'a LcoreCounters,
+}
 
-    /// Runs the rule's lambda on the frame and carries out its verdict.
-    #[inline]
+impl<C: Clock> Sampled<'_, C> {
     fn run<F: Frame>(
-        &self,
+        &mut self,
+        arrival: &Arrival<'_>,
         npu: &mut Npu,
-        counters: &LcoreCounters,
-        attachments: &[Attachment],
+        stage: &Stage<'_>,
         found: Match<'_>,
         frame: &mut F,
-    ) -> End {
-        let rule = found.rule;
-        let task = Task {
-            bytes: frame.bytes(),
-            parsed: self.parsed,
-            time_ns: self.time_ns,
-            rule: found.index,
-            parameters: &rule.parameters,
-            capacity: self.capacity(frame),
-        };
-        let Some(count) = counters.lambda(rule.lambda.slot) else { return End::Drop(DropReason::LambdaGone) };
-        let (outcome, fuel) = npu.run(rule.lambda, &task);
-        if !matches!(outcome, Outcome::Gone) {
-            count.invocations.add(1);
-        }
-        count.fuel.add(fuel);
-        match outcome {
-            Outcome::Forward { .. } if self.no_reply && rule.egress == Egress::Reply => {
-                count.forwarded.add(1);
-                End::Drop(DropReason::RpcNoReply)
-            }
-            Outcome::Forward { headers, payload } => {
-                let made = match attachments.get(usize::from(headers.meta.egress_port)) {
-                    Some(out) => {
-                        deparser::deparse(frame, self.parsed, headers, payload, rule.egress, &self.exit(out))
-                    }
-                    None => Err(Refusal::Headers),
-                };
-                if made.is_ok() {
-                    count.forwarded.add(1);
-                    return End::Send(PortId::new(headers.meta.egress_port));
-                }
-                count.bad_verdicts.add(1);
-                self.refuse(frame, DropReason::LambdaVerdict, Status::Internal)
-            }
-            Outcome::Drop => {
-                count.dropped.add(1);
-                End::Drop(DropReason::LambdaDrop)
-            }
-            Outcome::ToHost => {
-                count.to_host.add(1);
-                self.to_host(frame)
-            }
-            Outcome::BadVerdict => {
-                count.bad_verdicts.add(1);
-                self.refuse(frame, DropReason::LambdaVerdict, Status::Internal)
-            }
-            Outcome::Failed(Failure::Trap) => {
-                count.traps.add(1);
-                self.refuse(frame, DropReason::LambdaTrap, Status::Internal)
-            }
-            Outcome::Failed(Failure::Budget) => {
-                count.exhausted.add(1);
-                self.refuse(frame, DropReason::LambdaBudget, Status::ResourceExhausted)
-            }
-            Outcome::Gone => self.refuse(frame, DropReason::LambdaGone, Status::Unavailable),
-        }
-    }
-
-    /// Most payload bytes that can leave in place of those that came.
-    #[inline]
-    fn capacity<F: Frame>(&self, frame: &F) -> u32 {
-        let mtu = usize::from(self.attachment.interface.mtu) + usize::from(self.parsed.network);
-        let room = frame.capacity().min(mtu).saturating_sub(self.parsed.payload.into());
-        #[expect(clippy::cast_possible_truncation, reason = "at most the payload's part of the I/O area")]
-        let capacity = room.min(abi::PAYLOAD_CAPACITY) as u32;
-        capacity
-    }
-
-    /// Hands the frame to the host's side, as it came but for a checksum that its sender left to a card: the host's stack would
-    /// not take that from a port.
-    #[cold]
-    fn to_host<F: Frame>(&self, frame: &mut F) -> End {
-        let Role::Wire { host: Some(host) } = self.attachment.role else {
-            return End::Drop(DropReason::Unmatched);
-        };
-        parser::complete_checksum(frame.bytes_mut(), self.parsed);
-        End::ToHost(host)
-    }
-
-    /// A caller is told the status; a frame without one is dropped for the reason.
-    #[cold]
-    fn refuse<F: Frame>(&self, frame: &mut F, reason: DropReason, status: Status) -> End {
-        if !self.is_rpc() {
-            return End::Drop(reason);
-        }
-        if self.no_reply {
-            return End::Drop(DropReason::RpcNoReply);
-        }
-        self.answer(frame, status)
-    }
-
-    /// Answers a λ-RPC request with a status and no payload.
-    #[cold]
-    fn answer<F: Frame>(&self, frame: &mut F, status: Status) -> End {
-        let mut headers = self.headers(frame);
-        deparser::into_reply(&mut headers, status);
-        self.send(frame, &headers)
-    }
-
-    #[cold]
-    fn pong<F: Frame>(&self, frame: &mut F) -> End {
-        let mut headers = self.headers(frame);
-        deparser::into_pong(&mut headers);
-        self.send(frame, &headers)
-    }
-
-    fn headers<F: Frame>(&self, frame: &F) -> abi::Headers {
-        let mut headers = abi::Headers::default();
-        extract(frame.bytes(), self.parsed, self.time_ns, &mut headers);
-        headers
-    }
-
-    /// Sends headers that the appliance itself made, without payload, back where the frame came from.
-    fn send<F: Frame>(&self, frame: &mut F, headers: &abi::Headers) -> End {
-        let exit = self.exit(self.attachment);
-        match deparser::deparse_own(frame, self.parsed, headers, &exit) {
-            Ok(()) => End::Send(self.parsed.key.port),
-            Err(_) => End::Drop(DropReason::TxSize),
-        }
-    }
-
-    fn exit<'a>(&'a self, out: &Attachment) -> Exit<'a> {
-        Exit { interface: &self.attachment.interface, mtu: out.interface.mtu, tx_checksum: out.tx_checksum }
+    ) -> Ran {
+        let start = self.clock.now_ns();
+        let (ran, fuel) = arrival.run(npu, stage, found, frame);
+        let used_ns = self.clock.now_ns().saturating_sub(start);
+        let all = u64::from(SAMPLE);
+        stage.counters.queueing.record(start.saturating_sub(arrival.time_ns), all);
+        stage.counters.service.record(used_ns, all);
+        stage.counters.npu_ns.add(used_ns * all);
+        self.counters.npu_ns.add(used_ns * all);
+        npu.account(found.rule.lambda, fuel, used_ns);
+        ran
     }
 }

@@ -17,18 +17,44 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("matcher", &["ids", "frame", "observe", "parser"]),
         ("lambda", &["ids", "frame", "observe", "parser"]),
         ("island", &["ids", "frame", "observe", "parser", "matcher", "lambda"]),
+        ("dispatcher", &["ids"]),
+        ("handoff", &["ids", "frame", "observe", "parser", "message", "island"]),
         ("deparser", &["ids", "frame", "observe", "parser", "matcher"]),
         (
             "path",
             &[
-                "ids", "frame", "observe", "port", "parser", "local", "message", "matcher", "lambda",
-                "island", "deparser",
+                "ids",
+                "frame",
+                "observe",
+                "port",
+                "parser",
+                "local",
+                "message",
+                "matcher",
+                "lambda",
+                "island",
+                "deparser",
+                "dispatcher",
+                "handoff",
             ],
         ),
-        ("breath", &["ids", "frame", "observe", "port", "path"]),
+        ("breath", &["ids", "frame", "observe", "handoff", "path"]),
         (
             "control",
-            &["ids", "frame", "observe", "port", "parser", "matcher", "lambda", "island", "path", "breath"],
+            &[
+                "ids",
+                "frame",
+                "observe",
+                "port",
+                "parser",
+                "matcher",
+                "dispatcher",
+                "handoff",
+                "lambda",
+                "island",
+                "path",
+                "breath",
+            ],
         ),
         ("cli", &["ids", "matcher", "lambda", "control"]),
     ])
@@ -37,7 +63,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
 /// Outside crates that only some modules may name.
 fn crate_owners() -> Vec<(&'static str, &'static [&'static str])> {
     vec![
-        ("dpdk_bindings", &["port", "control"]),
+        ("dpdk_bindings", &["port", "handoff", "control"]),
         ("serde", &["control", "cli"]),
         ("serde_json", &["control", "cli"]),
         ("toml", &["control", "cli"]),
@@ -146,8 +172,11 @@ fn unsafe_stays_where_it_is_allowed() {
     for folder in ["appliance/src", "client/src", "wire/src", "lambdas/abi/src"] {
         sources(&root.join(folder), &mut files);
     }
+    // Memory mapping and code loading: the engine's interfaces for both are unsafe.
+    let allowed = ["lambda/slab.rs", "lambda/artifact.rs"];
     let offenders: Vec<_> = files
         .iter()
+        .filter(|file| !allowed.iter().any(|allowed| file.ends_with(allowed)))
         .filter(|file| {
             let code = code_of(file);
             code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")

@@ -159,7 +159,7 @@ proptest! {
 
 /// The headers of the reply to `frame`.
 fn turn(headers: &mut Headers) {
-    into_reply(headers, Status::Ok);
+    into_reply(headers, Status::Ok, 0);
 }
 
 #[test]

@@ -7,7 +7,7 @@
  *         return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
  *     }
  *
- * `lnic build DIR` compiles it. A lambda is freestanding: no libc, no imports. Locals live on a small stack; globals
+ * `lnic build DIR` compiles it. A lambda is freestanding: no libc, and no imports but lnic_call and lnic_log. Locals live on a small stack; globals
  * persist between runs. Optionally, LAMBDA_INIT { ... } runs once per NPU before the first packet.
  *
  * Numbers are in host byte order, so headers->ipv4.source == 0x0a000001 is 10.0.0.1. MAC and IPv6 addresses are byte
@@ -74,6 +74,8 @@
 #define PAYLOAD_CAPACITY 9216
 /* Most bytes of parameters that a match rule can carry. */
 #define PARAMETERS_CAPACITY 64
+/* Most bytes of a log line. */
+#define LOG_CAPACITY 240
 
 /* About the frame; always valid. */
 typedef struct {
@@ -299,6 +301,33 @@ __attribute__((weak, used, export_name("lnic_abi_1"))) void lnic_abi_1(void) {}
 
 /* Defines what runs once per NPU before the first packet: LAMBDA_INIT { … }. */
 #define LAMBDA_INIT __attribute__((export_name("init"))) void init(void)
+
+/*
+ * The host. Each call costs fuel: about what it takes.
+ */
+
+#define LAMBDA_IMPORT(name) __attribute__((import_module("lnic"), import_name(name)))
+
+/*
+ * Sends a request to another lambda and waits for its reply, or until `timeout_us` has passed. Meanwhile other lambdas run;
+ * this one has its locals and globals when it goes on, and what is left of its budget. Returns the bytes of the reply, which
+ * lie in `reply`, or minus a status: -STATUS_DEADLINE_EXCEEDED, -STATUS_UNIMPLEMENTED (no such lambda), -STATUS_UNAVAILABLE,
+ * -STATUS_RESOURCE_EXHAUSTED, -STATUS_OUT_OF_RANGE (the reply is longer than `reply_capacity`), -STATUS_INVALID_ARGUMENT (a
+ * length over PAYLOAD_CAPACITY, a time-out below 1), or what the other lambda replied. LAMBDA_INIT cannot wait:
+ * there it is -STATUS_UNAVAILABLE.
+ */
+LAMBDA_IMPORT("call")
+int32_t lnic_call(uint32_t lambda_id, const void *request, uint32_t request_bytes, void *reply,
+                  uint32_t reply_capacity, int32_t timeout_us);
+
+/*
+ * Writes a line to the appliance's log: at most LOG_CAPACITY bytes of it, 16 lines at once and 16 a second. What is more
+ * is counted and dropped.
+ */
+LAMBDA_IMPORT("log") void lnic_log(const void *text, uint32_t bytes);
+
+/* The same with a string literal, without its terminating zero. */
+#define lnic_log_text(literal) lnic_log("" literal, sizeof(literal) - 1)
 
 /*
  * Bytes. Through builtins they become memory.copy and memory.fill, or plain loads and stores if small and constant.

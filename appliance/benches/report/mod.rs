@@ -15,9 +15,20 @@ pub struct Options {
 
 impl Options {
     /// Reads `[--quick] [--json FILE]`; `cargo bench` adds `--bench`, which is ignored.
+    #[allow(dead_code, reason = "some binaries have several suites")]
     pub fn from_args() -> Self {
+        Self::from(std::env::args().skip(1))
+    }
+
+    /// Reads `SUITE [--quick] [--json FILE]`.
+    #[allow(dead_code, reason = "some binaries have one suite")]
+    pub fn with_suite() -> (String, Self) {
+        let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+        (args.next().expect("SUITE [--quick] [--json FILE]"), Self::from(args))
+    }
+
+    fn from(mut args: impl Iterator<Item = String>) -> Self {
         let mut options = Self { quick: false, json: None };
-        let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--quick" => options.quick = true,
@@ -69,6 +80,12 @@ impl Figure {
             better,
             bar: None,
         }
+    }
+
+    /// Of one measurement.
+    #[allow(dead_code, reason = "suites use what they need")]
+    pub fn single(name: impl Into<String>, unit: &'static str, better: Better, value: f64) -> Self {
+        Self::of_rounds(name, unit, better, &[value])
     }
 
     pub fn with_bar(mut self, bar: f64) -> Self {

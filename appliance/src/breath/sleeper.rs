@@ -1,28 +1,12 @@
 //! How an idle lcore sleeps: on its ports' descriptors and a doorbell, or on a timer where a port has no descriptor.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Wakes a sleeping lcore from another thread.
-#[derive(Clone)]
-pub struct Doorbell(Arc<OwnedFd>);
-
-impl Doorbell {
-    /// A silent doorbell.
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
-    }
-
-    /// Wakes the lcore, now or when it next falls asleep.
-    pub fn ring(&self) {
-        // Fails only if 2^64 - 2 rings were never answered; then it rings anyway.
-        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
-    }
-}
+use crate::handoff::Doorbell;
 
 /// How to sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +25,7 @@ pub struct Sleeper {
     doorbell: Doorbell,
     descriptors: Vec<OwnedFd>,
     mode: Mode,
-    longest: Timespec,
+    longest: Duration,
 }
 
 /// Most descriptors that a sleep watches, the doorbell included: more ports than an lcore polls in earnest.
@@ -55,26 +39,37 @@ impl Sleeper {
         doorbell: &Doorbell,
         longest: Duration,
     ) -> std::io::Result<Self> {
-        let longest = Timespec::try_from(longest).map_err(|_| std::io::ErrorKind::InvalidInput)?;
         if descriptors.len() >= WATCHED {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
         Ok(Self { doorbell: doorbell.clone(), descriptors, mode, longest })
     }
 
-    /// Sleeps. True if a port's descriptor or the doorbell ended it.
-    pub fn sleep(&mut self) -> bool {
+    /// Says that the lcore is about to sleep; it must look for work once more before it does.
+    pub fn announce(&self) {
+        self.doorbell.announce_sleep();
+    }
+
+    /// Says that it is awake.
+    pub fn retract(&self) {
+        self.doorbell.retract_sleep();
+    }
+
+    /// Sleeps, at most `longest` if that is given. True if a port's descriptor or the doorbell ended it.
+    pub fn sleep(&mut self, longest: Option<Duration>) -> bool {
         if let Mode::Timer(time) = self.mode {
-            std::thread::sleep(time);
+            std::thread::sleep(longest.map_or(time, |longest| longest.min(time)));
             return false;
         }
+        let longest = longest.map_or(self.longest, |longest| longest.min(self.longest));
+        let timeout = Timespec::try_from(longest).ok();
         let mut watched: ArrayVec<PollFd<'_>, WATCHED> = ArrayVec::new();
-        watched.push(PollFd::new(&*self.doorbell.0, PollFlags::IN));
+        watched.push(PollFd::new(&self.doorbell, PollFlags::IN));
         watched.extend(self.descriptors.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)));
         // An interrupted wait counts as a timeout: the loop polls anyway.
-        let ready = poll(&mut watched, Some(&self.longest)).unwrap_or(0);
+        let ready = poll(&mut watched, timeout.as_ref()).unwrap_or(0);
         if !watched[0].revents().is_empty() {
-            let _ = rustix::io::read(&*self.doorbell.0, &mut [0; 8]);
+            self.doorbell.answer();
         }
         ready > 0
     }
@@ -95,9 +90,9 @@ mod tests {
         let mut sleeper = sleeper(vec![], &doorbell);
         doorbell.ring();
         doorbell.ring();
-        assert!(sleeper.sleep());
+        assert!(sleeper.sleep(None));
         let start = Instant::now();
-        assert!(!sleeper.sleep());
+        assert!(!sleeper.sleep(None));
         assert!(start.elapsed() >= Duration::from_millis(19));
     }
 
@@ -106,8 +101,8 @@ mod tests {
         let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
         let doorbell = Doorbell::new().unwrap();
         let mut sleeper = sleeper(vec![reader.into()], &doorbell);
-        assert!(!sleeper.sleep());
+        assert!(!sleeper.sleep(None));
         rustix::io::write(&writer, b"x").unwrap();
-        assert!(sleeper.sleep() && sleeper.sleep());
+        assert!(sleeper.sleep(None) && sleeper.sleep(None));
     }
 }

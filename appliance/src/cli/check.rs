@@ -10,6 +10,7 @@ use crate::control::topology::Topology;
 mod missing;
 mod print;
 mod report;
+mod roles;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ const WRONG: u8 = 2;
 
 /// Show what a configuration makes of this machine, and what is missing
 ///
-/// Prints cores, memory, ports, lambdas, rules and privileges without starting anything, then what is missing and how to get it.
+/// Prints cores and what each does, memory, ports, lambdas, rules and privileges without starting anything, then what is missing and how to get it.
 /// Run it with the same rights and CPUs as `lnic run` will have: in the container, as the service's user.
 /// What only DPDK knows, such as the MTUs of a device, shows at the start.
 /// Exit code 0 if nothing is missing, 1 if something is, 2 if the configuration is wrong.

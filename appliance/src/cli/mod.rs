@@ -11,6 +11,8 @@ pub mod bench;
 pub mod build;
 pub mod check;
 pub mod invoke;
+pub mod list;
+pub mod release;
 pub mod run;
 pub mod stats;
 
@@ -30,6 +32,8 @@ enum Command {
     Invoke(invoke::Args),
     Bench(bench::Args),
     Stats(stats::Args),
+    List(list::Args),
+    Release(release::Args),
 }
 
 /// Parses the command line and runs it.
@@ -43,6 +47,8 @@ pub fn main() -> ExitCode {
         Command::Invoke(args) => invoke::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Stats(args) => stats::run(args),
+        Command::List(args) => list::run(args),
+        Command::Release(args) => release::run(args),
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {

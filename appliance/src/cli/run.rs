@@ -11,13 +11,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::control::appliance::Appliance;
+use crate::control::appliance::{Appliance, Event};
 use crate::control::config::Machine;
 use crate::control::server;
 use crate::control::topology::{Pages, Topology};
 
 /// Exit code: the configuration is wrong.
 const WRONG: u8 = 2;
+/// Lambdas that are announced one by one.
+const ANNOUNCED: usize = 20;
 /// How often the workers are looked after.
 const WATCH: Duration = Duration::from_millis(200);
 
@@ -55,9 +57,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let signals = runtime.block_on(async { Signals::new() }).context("signals")?;
     // It tells whether another appliance runs from this configuration, before that one's ports are touched.
     let (socket, listener) = runtime.block_on(async { server::listen(&topology.socket) })?;
-    let appliance = Appliance::start(&topology, &machine)?;
+    let mut appliance = Appliance::start(&topology, &machine)?;
     announce(&topology, &appliance);
-    let ended = runtime.block_on(serve(listener, signals, &topology, &appliance))?;
+    let ended = runtime.block_on(serve(listener, signals, &topology, &mut appliance))?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     // With the runtime go the connections that are still open, and what they hold.
     drop(runtime);
@@ -98,7 +100,7 @@ async fn serve(
     listener: UnixListener,
     mut signals: Signals,
     topology: &Topology,
-    appliance: &Appliance,
+    appliance: &mut Appliance,
 ) -> anyhow::Result<&'static str> {
     let server = tokio::spawn(server::serve(listener, appliance.sources()));
     info!(socket = %topology.socket.display(), "ready");
@@ -108,11 +110,29 @@ async fn serve(
         tokio::select! {
             _ = signals.terminate.recv() => break "stopped by SIGTERM",
             _ = signals.interrupt.recv() => break "stopped by SIGINT",
-            _ = watch.tick() => if appliance.has_ended() { break "a worker has ended" },
+            _ = watch.tick() => {
+                appliance.look_after().into_iter().for_each(report);
+                if appliance.has_ended() { break "a worker has ended" }
+            }
         }
     };
     server.abort();
     Ok(ended)
+}
+
+fn report(event: Event) {
+    match event {
+        // Escaped, so that a lambda cannot write to the terminal or forge a line.
+        Event::Log { lambda, text } => info!("lambda {lambda} says: {}", text.escape_ascii()),
+        Event::Quarantined(name) => {
+            warn!(
+                "lambda \"{name}\": quarantined; its callers are told UNAVAILABLE until `lnic release {name}`"
+            );
+        }
+        Event::NpuDied(npu) => error!("{npu}: its lcore has ended; others take over"),
+        Event::Revived(name) => warn!("lambda \"{name}\": its NPU died; it goes on with fresh state"),
+        Event::NotRevived(name, error) => error!("lambda \"{name}\": its NPU died; {error}"),
+    }
 }
 
 fn announce(topology: &Topology, appliance: &Appliance) {
@@ -123,15 +143,25 @@ fn announce(topology: &Topology, appliance: &Appliance) {
             warn!("memory: {} MiB in 4 KiB pages: {want}", topology.memory.eal_mib);
         }
     }
-    let workers: Vec<_> = topology.lcores.workers.iter().map(|worker| worker.cpu.to_string()).collect();
-    info!("lcores: main on {}, workers on {}", topology.lcores.main.cpu, workers.join(", "));
+    info!("{}: main on {}", topology.scheduling.mode.name(), topology.lcores.main.cpu);
+    for lcore in &appliance.sources().lcores {
+        info!("lcore {} on CPU {}: {}", lcore.lcore, lcore.cpu, lcore.roles);
+    }
     for (spec, stats) in topology.ports.iter().zip(appliance.sources().snapshot().ports) {
         let addresses: Vec<_> =
             [spec.ipv4.map(|ip| ip.to_string()), spec.ipv6.map(|ip| ip.to_string())].into();
         let addresses: Vec<_> = addresses.into_iter().flatten().collect();
         info!("port \"{}\": {} {} {}", spec.name, stats.driver, stats.mac, addresses.join(" "));
     }
-    for lambda in &topology.lambdas {
-        info!("lambda \"{}\": ID {}, budget {} fuel", lambda.name, lambda.id, lambda.budget_fuel);
+    let origin = if topology.budget.fuel_per_us.is_some() { "configured" } else { "calibrated" };
+    info!("budgets: {} fuel a microsecond, {origin}", appliance.fuel_per_us());
+    for lambda in topology.lambdas.iter().take(ANNOUNCED) {
+        info!(
+            "lambda \"{}\": ID {}, weight {}, budget {} µs",
+            lambda.name, lambda.id, lambda.weight, lambda.budget_us
+        );
+    }
+    if let Some(more) = topology.lambdas.len().checked_sub(ANNOUNCED).filter(|&more| more > 0) {
+        info!("and {more} lambdas more");
     }
 }

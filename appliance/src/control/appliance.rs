@@ -1,37 +1,50 @@
 //! Start and stop: from a [`Topology`] to lcores that breathe, and back.
 
-use std::os::fd::OwnedFd;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
 
+use dpdk_bindings::Error as DpdkError;
 use dpdk_bindings::eal::{Eal, EalArgs, Memory};
 use dpdk_bindings::lcore::{self, Task};
-use dpdk_bindings::mbuf::Mbuf;
 use dpdk_bindings::mempool::Mempool;
-use dpdk_bindings::{Error as DpdkError, clock};
 
 use super::config::Machine;
-use super::stats::{LcoreSource, PoolStats, Sources};
-use super::topology::{Driver, NoHugepages, Pages, Sleep, Topology};
-use crate::breath::idle::Idle;
-use crate::breath::sleeper::{Doorbell, Mode, Sleeper};
-use crate::breath::{Breath, Clock};
-use crate::island::Npu;
-use crate::lambda::{Engine, EngineError, Image, Instance, Limits, PrepareError};
-use crate::matcher::Table;
+use super::stats::{LambdaSource, LcoreSource, PoolStats, Sources};
+use super::topology::{NoHugepages, Pages, Topology};
+use crate::breath::Stop;
+use crate::dispatcher::{Limits, NpuSet, Share, ShareError};
+use crate::handoff::Doorbell;
+use crate::ids::{LambdaSlot, LcoreId, NpuId};
+use crate::island::{Npu, Quarantine, State};
+use crate::lambda::{Engine, EngineError, HostSide, PrepareError, calibrate};
+use crate::matcher::{Directory, Table};
 use crate::observe::counters::LcoreCounters;
-use crate::path::{Attachment, Path, Role};
-use crate::port::Port;
+use crate::path::{Attachment, Dispatcher, Feed, Mail, Order, Role};
 
+mod assembly;
+mod lambdas;
+mod layout;
+mod lcores;
 mod ports;
 
+use assembly::Assembly;
+use lambdas::Prepared;
+use layout::{Layout, LinkKind, LinkSpec};
+use lcores::{End, Lcore, Queues, TscClock};
 use ports::OpenPort;
 pub use ports::PortError;
 
 /// Free buffers that each lcore keeps at hand.
 const POOL_CACHE: u32 = 256;
+/// Lines that lambdas have logged and nobody has read yet.
+const LOG_LINES: usize = 1024;
+/// NPU time that a lambda of weight 1 gets a round, in ns: a cheap request or two.
+const QUANTUM_NS: u64 = 1_000;
+/// How often a lambda may find its NPU full, with room elsewhere, before it moves.
+const PATIENCE: u32 = 64;
 
 /// Why an appliance does not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +81,17 @@ pub enum StartError {
         /// What is wrong.
         source: PrepareError,
     },
+    /// The machine could not be calibrated.
+    #[error("calibrating budgets: {0}")]
+    Calibration(PrepareError),
+    /// A lambda's share of the NPUs.
+    #[error("lambda \"{name}\": {source}")]
+    Share {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: ShareError,
+    },
     /// The rules make no table.
     #[error(transparent)]
     Rules(#[from] crate::matcher::Error),
@@ -83,22 +107,47 @@ pub enum StartError {
 
 /// A running appliance.
 pub struct Appliance {
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
     doorbells: Vec<Doorbell>,
-    tasks: Vec<Task<()>>,
+    tasks: Vec<Running>,
     sources: Arc<Sources>,
     pool: Mempool,
     pages: Pages,
+    fuel_per_us: u32,
+    lambdas: Vec<Prepared>,
+    mails: Vec<(LcoreId, Mail)>,
+    host: HostSide,
+    /// States of lambdas when they were last looked at.
+    known: Vec<State>,
 }
 
-/// What one worker needs; made on the main lcore, used on its own.
-struct Worker {
-    ports: Vec<Option<Box<dyn Port<Mbuf> + Send>>>,
-    path: Path<Mbuf>,
-    counters: Arc<LcoreCounters>,
-    sleeper: Sleeper,
-    idle: Idle,
-    engine: Engine,
+/// An lcore at work.
+struct Running {
+    lcore: LcoreId,
+    task: Task<()>,
+    /// Its NPU, if it is nothing else.
+    npu_only: Option<NpuId>,
+    is_dead: bool,
+}
+
+/// What has happened since the appliance was last looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A lambda logged a line.
+    Log {
+        /// Its ID.
+        lambda: u32,
+        /// What it said; its bytes are a stranger's.
+        text: Vec<u8>,
+    },
+    /// A lambda failed too often.
+    Quarantined(String),
+    /// An lcore with an NPU and nothing else has ended; others take over.
+    NpuDied(NpuId),
+    /// A lambda whose NPU died has a fresh instance.
+    Revived(String),
+    /// A lambda whose NPU died could not be made again.
+    NotRevived(String, String),
 }
 
 impl Appliance {
@@ -110,38 +159,28 @@ impl Appliance {
         let memory = &topology.memory;
         let pool = Mempool::new(&eal, "frames", memory.pool_frames, POOL_CACHE, memory.frame_bytes, None)?;
         let mut ports = ports::open_all(&eal, topology, &pool)?;
-        let (engine, images) = compile(topology)?;
-        let table = Arc::new(Table::build(topology.match_rules(&topology.references()))?);
+        let engine = Engine::new()?;
+        let fuel_per_us = match topology.budget.fuel_per_us {
+            Some(fixed) => fixed,
+            None => calibrate::fuel_per_us(&engine).map_err(StartError::Calibration)?.fuel_per_us,
+        };
+        let host = HostSide::new(LOG_LINES);
+        let lambdas = lambdas::prepare(topology, &engine, &host, fuel_per_us)?;
+        let mut assembly = Assembly::plan(topology, &eal, &lambdas, &engine, fuel_per_us)?;
+        assembly.attach_ports(&mut ports);
+        assembly.load(&lambdas)?;
 
-        let stop = Arc::new(AtomicBool::new(false));
-        let queues: Vec<u16> = ports.iter().map(OpenPort::queue_count).collect();
-        let mut plan = topology.polling(&queues).into_iter();
-        let (mut workers, mut doorbells, mut lcores) = (Vec::new(), Vec::new(), Vec::new());
-        for lcore in &topology.lcores.workers {
-            let mut own: Vec<Option<Box<dyn Port<Mbuf> + Send>>> = ports.iter().map(|_| None).collect();
-            for (port, queue) in plan.next().unwrap_or_default() {
-                own[port.index()] = ports[port.index()].take(queue);
-            }
-            let doorbell = Doorbell::new()?;
-            let counters = Arc::new(LcoreCounters::new(topology.lambdas.len()));
-            workers.push(Worker {
-                path: Path::new(
-                    attachments(&ports, &own),
-                    Arc::clone(&table),
-                    npu(topology, &images)?,
-                    Arc::clone(&counters),
-                ),
-                sleeper: sleeper(topology, &own, &doorbell)?,
-                ports: own,
-                counters: Arc::clone(&counters),
-                idle: Idle::new(
-                    (topology.idle.sleep != Sleep::Never).then_some(topology.idle.spin_polls),
-                    topology.idle.yield_polls,
-                ),
-                engine: engine.clone(),
+        let (mut lcores, mut doorbells, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+        for worker in &topology.lcores.workers {
+            let made = assembly.lcore(worker.id, &ports)?;
+            doorbells.push(assembly.doorbells[&worker.id].clone());
+            sources.push(LcoreSource {
+                lcore: worker.id.raw(),
+                cpu: worker.cpu.raw(),
+                roles: roles(topology, worker.id),
+                counters: Arc::clone(&made.counters),
             });
-            doorbells.push(doorbell);
-            lcores.push(LcoreSource { lcore: lcore.id.raw(), cpu: lcore.cpu.raw(), counters });
+            lcores.push((worker.id, made));
         }
         let pool_of_stats = pool.clone();
         let pool_stats = move || PoolStats {
@@ -152,18 +191,88 @@ impl Appliance {
         let sources = Arc::new(Sources {
             name: topology.name.clone(),
             started,
-            lcores,
-            lambdas: topology.lambdas.iter().map(|lambda| (lambda.name.clone(), lambda.id)).collect(),
+            scheduling: topology.scheduling.mode.name(),
+            lcores: sources,
+            lambdas: lambdas.iter().map(|lambda| lambda_source(topology, lambda)).collect(),
+            quarantine: Arc::clone(&assembly.quarantine),
             ports: ports.into_iter().map(OpenPort::into_stats).collect(),
             pools: vec![Box::new(pool_stats)],
         });
         // If a launch fails, dropping this stops those before it.
-        let mut appliance = Self { stop, doorbells, tasks: Vec::new(), sources, pool, pages };
-        for (lcore, worker) in topology.lcores.workers.iter().zip(workers) {
+        let mut appliance = Self {
+            stop: Arc::new(Stop::new(lcores.len() as u32)),
+            doorbells,
+            tasks: Vec::new(),
+            sources,
+            pool,
+            pages,
+            fuel_per_us,
+            known: vec![State::Active; lambdas.len()],
+            lambdas,
+            mails: assembly.mails,
+            host,
+        };
+        for (id, made) in lcores {
             let stop = Arc::clone(&appliance.stop);
-            appliance.tasks.push(lcore::launch(&eal, lcore.id.raw(), move || worker.breathe(&stop))?);
+            let npu_only = topology
+                .npus
+                .iter()
+                .find(|npu| npu.lcore == id && !topology.pollers().contains(&id))
+                .map(|npu| npu.id);
+            let task = lcore::launch(&eal, id.raw(), move || made.breathe(&stop))?;
+            appliance.tasks.push(Running { lcore: id, task, npu_only, is_dead: false });
         }
         Ok(appliance)
+    }
+
+    /// Does what the lcores leave to others, and tells what has happened. Call it a few times a second.
+    pub fn look_after(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(line) = self.host.next_line() {
+            events.push(Event::Log { lambda: line.lambda, text: line.text().to_vec() });
+        }
+        let quarantine = &self.sources.quarantine;
+        for ((slot, known), lambda) in (0..).zip(&mut self.known).zip(&self.lambdas) {
+            let state = quarantine.state(LambdaSlot::new(slot));
+            if state == State::Quarantined && *known != state {
+                events.push(Event::Quarantined(lambda.spec().name.clone()));
+            }
+            *known = state;
+        }
+        for running in &mut self.tasks {
+            if let Some(npu) = running.npu_only
+                && !running.is_dead
+                && running.task.is_finished()
+            {
+                running.is_dead = true;
+                events.push(Event::NpuDied(npu));
+                for (_, mail) in &self.mails {
+                    // As many places as lambdas, and more: there is room for the NPUs too.
+                    let _ = mail.orders.push(Order::Dead(npu));
+                }
+                self.doorbells.iter().for_each(Doorbell::ring);
+            }
+        }
+        for (_, mail) in &self.mails {
+            while let Some(slot) = mail.lost.pop() {
+                let Some(lambda) = self.lambdas.get(slot.index()) else { continue };
+                let name = lambda.spec().name.clone();
+                match lambda.load() {
+                    Ok(loaded) => {
+                        let _ = mail.orders.push(Order::Fresh(lambda.reference, loaded));
+                        events.push(Event::Revived(name));
+                    }
+                    Err(error) => events.push(Event::NotRevived(name, error.to_string())),
+                }
+            }
+        }
+        events
+    }
+
+    /// Fuel that stands for a microsecond here: calibrated, or the configuration's.
+    #[must_use]
+    pub fn fuel_per_us(&self) -> u32 {
+        self.fuel_per_us
     }
 
     /// Where statistics come from.
@@ -178,17 +287,25 @@ impl Appliance {
         self.pages
     }
 
-    /// True once a worker has returned although nobody asked: it panicked, or all its replayed files have ended.
+    /// True once an lcore has returned that the appliance cannot do without, although nobody asked: it panicked, or all its
+    /// replayed files have ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.tasks.iter().any(Task::is_finished)
+        self.tasks.iter().any(|running| running.npu_only.is_none() && running.task.is_finished())
+            || self.tasks.iter().all(|running| running.task.is_finished())
     }
 
     /// Drains, stops every lcore, closes the ports. Messages of lcores that panicked, and buffers that did not come home.
     pub fn stop(mut self) -> Stopped {
         self.ask_to_stop();
         let tasks = std::mem::take(&mut self.tasks);
-        let panics = tasks.into_iter().filter_map(|task| task.join().err()).collect();
+        let panics = tasks
+            .into_iter()
+            .filter_map(|running| {
+                let lcore = running.lcore;
+                running.task.join().err().map(|panic| format!("{lcore}: {panic}"))
+            })
+            .collect();
         let pool = self.pool.clone();
         // With it go the last handles of the devices: they close, and their queues give back what they hold.
         drop(self);
@@ -196,7 +313,7 @@ impl Appliance {
     }
 
     fn ask_to_stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.stop.ask();
         for doorbell in &self.doorbells {
             doorbell.ring();
         }
@@ -219,37 +336,6 @@ pub struct Stopped {
     pub lost_frames: u32,
 }
 
-impl Worker {
-    fn breathe(self, stop: &AtomicBool) {
-        let Self { ports, path, counters, mut sleeper, idle, engine } = self;
-        engine.prepare_thread();
-        let ports = ports.into_iter().map(|port| port.map(|port| port as Box<dyn Port<Mbuf>>)).collect();
-        Breath::new(ports, path, TscClock::new(), counters).run(stop, idle, &mut sleeper);
-    }
-}
-
-/// The time stamp counter as a clock.
-struct TscClock {
-    start: u64,
-    /// Nanoseconds per cycle, with 32 bits of fraction.
-    scale: u128,
-}
-
-impl TscClock {
-    fn new() -> Self {
-        let per_second = u128::from(clock::cycles_per_second().max(1));
-        Self { start: clock::cycles(), scale: (1_000_000_000 << 32) / per_second }
-    }
-}
-
-impl Clock for TscClock {
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "584 years of nanoseconds")]
-    fn now_ns(&mut self) -> u64 {
-        ((u128::from(clock::cycles().wrapping_sub(self.start)) * self.scale) >> 32) as u64
-    }
-}
-
 fn eal_args(topology: &Topology, pages: Pages) -> EalArgs {
     let mib = topology.memory.eal_mib;
     let memory = match pages {
@@ -268,76 +354,24 @@ fn eal_args(topology: &Topology, pages: Pages) -> EalArgs {
     topology.eal_extra_args.iter().fold(args, EalArgs::raw)
 }
 
-fn compile(topology: &Topology) -> Result<(Engine, Vec<Image>), StartError> {
-    let engine = Engine::new()?;
-    let images = topology
-        .lambdas
-        .iter()
-        .map(|lambda| {
-            let (name, file) = (lambda.name.clone(), lambda.file.clone());
-            let wasm = std::fs::read(&file).map_err(|source| StartError::LambdaFile {
-                name: name.clone(),
-                file: file.clone(),
-                source,
-            })?;
-            Image::compile(&engine, &wasm, &lambda.entry, &Limits::default())
-                .map_err(|source| StartError::Lambda { name, file, source })
-        })
-        .collect::<Result<_, _>>()?;
-    Ok((engine, images))
+/// What an lcore is, for people.
+fn roles(topology: &Topology, lcore: LcoreId) -> String {
+    let dispatcher = topology.dispatchers.iter().any(|dispatcher| dispatcher.lcore == lcore);
+    let npu = topology.npus.iter().find(|npu| npu.lcore == lcore);
+    let npu = npu.map(|npu| format!("{} ({})", npu.id, topology.islands[npu.island.index()].name));
+    let poller = topology.dispatchers.is_empty().then(|| "poller".to_owned());
+    let roles = [dispatcher.then(|| "dispatcher".to_owned()), poller, npu];
+    roles.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// An NPU with its own instance of every lambda.
-fn npu(topology: &Topology, images: &[Image]) -> Result<Npu, StartError> {
-    let mut npu = Npu::new();
-    for ((lambda, image), reference) in topology.lambdas.iter().zip(images).zip(topology.references()) {
-        let instance = Instance::new(image, lambda.budget_fuel).map_err(|source| StartError::Lambda {
-            name: lambda.name.clone(),
-            file: lambda.file.clone(),
-            source,
-        })?;
-        npu.load(reference, lambda.id, instance);
+fn lambda_source(topology: &Topology, lambda: &Prepared) -> LambdaSource {
+    let spec = lambda.spec();
+    LambdaSource {
+        name: spec.name.clone(),
+        id: spec.id,
+        weight: spec.weight,
+        budget_us: spec.budget_us,
+        concurrency: if lambda.pinned { "pinned" } else { "replicated" },
+        islands: spec.islands.iter().map(|island| topology.islands[island.index()].name.clone()).collect(),
     }
-    Ok(npu)
-}
-
-/// The ports as a worker with these queues sees them. A host port that it has no queue of is none to it.
-fn attachments(ports: &[OpenPort], own: &[Option<Box<dyn Port<Mbuf> + Send>>]) -> Vec<Attachment> {
-    let has = |role: Role| match role {
-        Role::Wire { host: Some(host) } if own[host.index()].is_none() => Role::Wire { host: None },
-        role => role,
-    };
-    ports
-        .iter()
-        .map(|port| Attachment {
-            interface: port.interface,
-            role: has(port.role),
-            tx_checksum: port.tx_checksum,
-        })
-        .collect()
-}
-
-fn sleeper(
-    topology: &Topology,
-    own: &[Option<Box<dyn Port<Mbuf> + Send>>],
-    doorbell: &Doorbell,
-) -> Result<Sleeper, StartError> {
-    let idle = &topology.idle;
-    let mut descriptors: Vec<OwnedFd> = Vec::new();
-    let mut blind = None;
-    for (port, spec) in own.iter().zip(&topology.ports) {
-        match port.as_ref().map(|port| port.readable()) {
-            Some(Some(descriptor)) => descriptors.push(descriptor),
-            Some(None) if matches!(spec.driver, Driver::Dpdk(_)) => blind = Some(spec.name.clone()),
-            _ => {}
-        }
-    }
-    let timer = Mode::Timer(Duration::from_micros(idle.timer_us.into()));
-    let mode = match (idle.sleep, blind) {
-        (Sleep::Descriptor, Some(port)) => return Err(StartError::NoDescriptor(port)),
-        (Sleep::Timer | Sleep::Never, _) | (Sleep::Auto, Some(_)) => timer,
-        (Sleep::Auto | Sleep::Descriptor, None) => Mode::Descriptor,
-    };
-    let longest = Duration::from_millis(idle.max_sleep_ms.into());
-    Ok(Sleeper::new(mode, descriptors, doorbell, longest)?)
 }

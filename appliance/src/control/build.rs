@@ -357,17 +357,15 @@ fn link(
     command.args(["--no-entry", "--stack-first", "--fatal-warnings", "-O2", "-z"]);
     command.arg(format!("stack-size={}", options.stack_bytes));
     command.arg(format!("--initial-memory={memory_bytes}")).arg(format!("--max-memory={memory_bytes}"));
-    for name in [abi::EXPORT_HEAP_BASE, abi::EXPORT_STACK_POINTER] {
+    for name in [abi::EXPORT_HEAP_BASE, abi::EXPORT_DATA_END, abi::EXPORT_STACK_POINTER] {
         command.arg(format!("--export={name}"));
-    }
-    if !options.debug {
-        command.arg("--strip-all");
     }
     // Relative names: the linker's messages then say `echo.o`.
     command.args(["-o", "module.wasm"]).args(objects).current_dir(scratch);
     diagnosed("wasm-ld", run(&mut command)?)?;
     let module = scratch.join("module.wasm");
-    std::fs::read(&module).map_err(file("read", &module))
+    let module = std::fs::read(&module).map_err(file("read", &module))?;
+    if options.debug { Ok(module) } else { strip::strip(&module) }
 }
 
 fn run(command: &mut Command) -> Result<Output, BuildError> {
@@ -433,7 +431,7 @@ impl Layout {
             matches!(&types[types.core_function_at(function)].composite_type.inner, CompositeInnerType::Func(signature)
                 if signature.params() == [ValType::I32, ValType::I32] && signature.results() == [ValType::I32])
         };
-        // A module with imports is refused right after, so indices need not count them.
+        // A module that imports globals is refused right after, so their indices need not count imports.
         let mut globals = Vec::new();
         let (mut heap_base, mut stack_top, mut entries) = (None, None, Vec::new());
         for payload in Parser::new(0).parse_all(module) {
@@ -472,6 +470,8 @@ impl Layout {
         })
     }
 }
+
+mod strip;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Statistics and health over HTTP on a unix socket, and the client side of it.
+//! Statistics, releases and health over HTTP on a unix socket, and the client side of it.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::routing::get;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Method;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -56,6 +58,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// There is no lambda of that name.
+    #[error("no lambda \"{0}\": see lnic list")]
+    NoLambda(String),
 }
 
 /// The right to listen on a path. Dropping it removes the socket; then another may listen there.
@@ -110,6 +115,15 @@ pub async fn serve(listener: UnixListener, sources: Arc<Sources>) {
             "/v1/stats",
             get(|State(sources): State<Arc<Sources>>| async move { Json(sources.snapshot()) }),
         )
+        .route(
+            "/v1/lambdas/{name}/release",
+            post(|State(sources): State<Arc<Sources>>, UrlPath(name): UrlPath<String>| async move {
+                match sources.release(&name) {
+                    Some(released) => (StatusCode::OK, Json(Some(Released { released }))),
+                    None => (StatusCode::NOT_FOUND, Json(None)),
+                }
+            }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(sources);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -136,8 +150,43 @@ pub async fn serve(listener: UnixListener, sources: Arc<Sources>) {
     }
 }
 
+/// What came of asking for a lambda's release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Released {
+    /// It was quarantined, and runs again.
+    released: bool,
+}
+
 /// Asks a running appliance for its statistics.
 pub async fn fetch_stats(path: &Path) -> Result<Snapshot, Error> {
+    let (status, body) = ask(path, Method::GET, "/v1/stats").await?;
+    if !status.is_success() {
+        return Err(Error::Answer { path: path.into(), reason: format!("answered {status}") });
+    }
+    understand(path, &body)
+}
+
+/// Lets a quarantined lambda run again. Whether it was quarantined.
+pub async fn release(path: &Path, name: &str) -> Result<bool, Error> {
+    // Names of lambdas need no escapes; another is no lambda's.
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(Error::NoLambda(name.into()));
+    }
+    let (status, body) = ask(path, Method::POST, &format!("/v1/lambdas/{name}/release")).await?;
+    match status {
+        StatusCode::NOT_FOUND => Err(Error::NoLambda(name.into())),
+        status if status.is_success() => understand::<Released>(path, &body).map(|answer| answer.released),
+        status => Err(Error::Answer { path: path.into(), reason: format!("answered {status}") }),
+    }
+}
+
+fn understand<T: serde::de::DeserializeOwned>(path: &Path, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body)
+        .map_err(|error| Error::Answer { path: path.into(), reason: error.to_string() })
+}
+
+/// One request over the control socket.
+async fn ask(path: &Path, method: Method, route: &str) -> Result<(StatusCode, Bytes), Error> {
     let answer = |reason: String| Error::Answer { path: path.into(), reason };
     let stream =
         UnixStream::connect(path).await.map_err(|source| Error::Connect { path: path.into(), source })?;
@@ -146,20 +195,20 @@ pub async fn fetch_stats(path: &Path) -> Result<Snapshot, Error> {
             .await
             .map_err(|error| answer(error.to_string()))?;
         let connection = tokio::spawn(connection);
-        let request = hyper::Request::get("/v1/stats")
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(route)
             .header(hyper::header::HOST, "lnic")
             .body(Empty::<Bytes>::new())
             .map_err(|error| answer(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(|error| answer(error.to_string()))?;
-        if !response.status().is_success() {
-            return Err(answer(format!("answered {}", response.status())));
-        }
+        let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES)
             .collect()
             .await
             .map_err(|error| answer(error.to_string()))?;
         connection.abort();
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| answer(error.to_string()))
+        Ok((status, body.to_bytes()))
     };
     tokio::time::timeout(ANSWER_TIME, exchange)
         .await

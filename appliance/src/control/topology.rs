@@ -4,23 +4,32 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use crate::control::config::{self, Cpu, Error, Kind, Machine, Problem, Problems};
-use crate::ids::{Generation, LambdaId, LambdaRef, LambdaSlot, LcoreId, PortId, QueueId};
-use crate::matcher::{Egress, Rule};
+use crate::control::config::{self, Error, Kind, Machine, Problem, Problems};
+use crate::ids::{Generation, LambdaRef, LambdaSlot, LcoreId, PortId, QueueId};
+use crate::matcher::Rule;
 use crate::port::fault::Faults;
 
 mod devargs;
+mod dispatchers;
+mod islands;
 mod lambdas;
+mod lcores;
 mod memory;
 mod ports;
 mod rules;
+mod scheduling;
 mod system;
 
 #[cfg(test)]
 mod tests;
 
 pub use devargs::{Devargs, DeviceKind};
+pub use dispatchers::DispatcherSpec;
+pub use islands::{IslandSpec, NpuSpec};
+pub use lambdas::{Concurrency, LambdaSpec};
+pub use lcores::{Lcore, Lcores};
 pub use memory::{HugepageMode, Memory, NoHugepages, Pages, SMALL_PAGE_BYTES};
+pub use scheduling::{Budget, Quarantine, Scheduling, SchedulingMode};
 
 /// Where a configuration that names none has its control socket.
 pub const DEFAULT_SOCKET: &str = "/run/lnic/lnic.sock";
@@ -36,38 +45,30 @@ pub struct Topology {
     pub memory: Memory,
     /// Further arguments for DPDK's EAL, as they are.
     pub eal_extra_args: Vec<String>,
-    /// CPUs and what they do.
+    /// CPUs and their lcores.
     pub lcores: Lcores,
     /// What a worker does that has nothing to do.
     pub idle: Idle,
     /// UDP port of λ-RPC on the ports' own addresses.
     pub rpc_port: u16,
+    /// How requests get to lambdas.
+    pub scheduling: Scheduling,
+    /// When a lambda that fails is taken out of service.
+    pub quarantine: Quarantine,
     /// Budgets of lambdas.
     pub budget: Budget,
+    /// Islands; [`IslandId`](crate::ids::IslandId)s are places in this list.
+    pub islands: Vec<IslandSpec>,
+    /// NPUs; [`NpuId`](crate::ids::NpuId)s are places in this list.
+    pub npus: Vec<NpuSpec>,
+    /// Dispatchers; none in run-to-completion.
+    pub dispatchers: Vec<DispatcherSpec>,
     /// Ports; [`PortId`]s are places in this list.
     pub ports: Vec<PortSpec>,
     /// Lambdas; [`LambdaSlot`]s are places in this list.
     pub lambdas: Vec<LambdaSpec>,
     /// Rules that the configuration writes out, each with its lambda's slot and the first generation.
     pub rules: Vec<Rule>,
-}
-
-/// CPUs and what they do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lcores {
-    /// Sleeps; the control threads run on its CPU too. It is lcore 0.
-    pub main: Lcore,
-    /// Poll; lcores 1 and up. Never empty. A worker shares the main lcore's CPU only if there is no other.
-    pub workers: Vec<Lcore>,
-}
-
-/// One lcore and its CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lcore {
-    /// The lcore.
-    pub id: LcoreId,
-    /// The CPU that it is pinned to.
-    pub cpu: Cpu,
 }
 
 /// What a worker does that has nothing to do.
@@ -102,21 +103,6 @@ pub enum Sleep {
     Timer,
     /// It polls for ever.
     Never,
-}
-
-/// Budgets of lambdas, in fuel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// For a lambda that names none.
-    pub default_fuel: u64,
-    /// Most that a lambda may name.
-    pub max_fuel: u64,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { default_fuel: 1_000_000, max_fuel: 100_000_000 }
-    }
 }
 
 /// One port.
@@ -169,29 +155,10 @@ pub enum Driver {
 /// Queue pairs of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queues {
-    /// One for each worker, as far as the device has them.
-    PerWorker,
-    /// This many, at most one for each worker.
+    /// One for each lcore that polls, as far as the device has them.
+    PerPoller,
+    /// This many, at most one for each lcore that polls.
     Count(u16),
-}
-
-/// One lambda.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LambdaSpec {
-    /// Its name.
-    pub name: String,
-    /// Its ID on the wire.
-    pub id: LambdaId,
-    /// WebAssembly module.
-    pub file: PathBuf,
-    /// Exported function to call.
-    pub entry: String,
-    /// Most fuel of one invocation.
-    pub budget_fuel: u64,
-    /// Where its frames may go.
-    pub egress: Egress,
-    /// λ-RPC messages with its ID reach it without a rule.
-    pub rpc: bool,
 }
 
 impl Topology {
@@ -273,7 +240,7 @@ impl Topology {
         };
         match port.queues {
             Queues::Count(count) => count,
-            Queues::PerWorker => limit.min(self.lcores.workers.len() as u16),
+            Queues::PerPoller => limit.min(self.pollers().len() as u16),
         }
     }
 
@@ -283,15 +250,26 @@ impl Topology {
         self.ports.iter().find(|port| port.host == Some(host.id))
     }
 
-    /// Which queues each worker polls, given how many each port has: queue n belongs to worker n, so that the first worker has
-    /// a queue on every port.
+    /// The lcores that poll ports: dispatchers, or in run-to-completion all workers.
+    #[must_use]
+    pub fn pollers(&self) -> Vec<LcoreId> {
+        match self.scheduling.mode {
+            SchedulingMode::RunToCompletion => self.lcores.workers.iter().map(|worker| worker.id).collect(),
+            SchedulingMode::Dispatcher => {
+                self.dispatchers.iter().map(|dispatcher| dispatcher.lcore).collect()
+            }
+        }
+    }
+
+    /// Which queues each of the [`pollers`](Self::pollers) polls, given how many each port has: queue n belongs to poller n, so
+    /// that the first has a queue on every port.
     #[must_use]
     pub fn polling(&self, queues: &[u16]) -> Vec<Vec<(PortId, QueueId)>> {
-        let workers = self.lcores.workers.len();
-        let mut plan = vec![Vec::new(); workers];
+        let pollers = self.pollers().len();
+        let mut plan = vec![Vec::new(); pollers];
         for (port, &count) in self.ports.iter().zip(queues) {
             for queue in 0..count {
-                plan[usize::from(queue) % workers].push((port.id, QueueId::new(queue)));
+                plan[usize::from(queue) % pollers].push((port.id, QueueId::new(queue)));
             }
         }
         plan

@@ -87,12 +87,14 @@ fn mapped(ipv4: u32) -> u128 {
 }
 
 /// Turns the headers of a λ-RPC request into those of the appliance's own answer to it.
-pub fn into_reply(headers: &mut Headers, status: Status) {
+///
+/// `service_us` is a hint: with BUSY, after how many microseconds to ask again.
+pub fn into_reply(headers: &mut Headers, status: Status, service_us: u16) {
     turn_round(headers);
     headers.rpc.kind = Kind::Reply.raw();
     headers.rpc.status = status.raw();
     headers.rpc.credit = 0;
-    headers.rpc.service_us = 0;
+    headers.rpc.service_us = service_us;
 }
 
 /// Turns the headers of a λ-RPC PING into those of its PONG.

@@ -1,13 +1,16 @@
-//! One NPU: runs one lambda at a time, to completion.
+//! One NPU: runs one lambda at a time, to completion or until it waits for a call's answer.
 
 use lnic_abi as abi;
 
 use crate::ids::{Generation, LambdaId, LambdaRef};
-use crate::lambda::{Failure, Instance, extract};
+use crate::lambda::{Answer, Failure, Instance, PendingCall, Run, extract};
 use crate::matcher::Parameters;
 use crate::parser::Parsed;
 
-/// What a lambda runs on.
+/// Part of its nominal fuel that a lambda keeps however slow its instructions are.
+const LEAST_FUEL: u64 = 64;
+
+/// A frame for a lambda to run on.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
     /// The frame's bytes.
@@ -24,12 +27,21 @@ pub struct Task<'a> {
     pub capacity: u32,
 }
 
+/// Another lambda's call to run on.
+#[derive(Clone, Copy)]
+pub struct CallTask<'a> {
+    /// What it sends.
+    pub request: &'a [u8],
+    /// Nanoseconds since the appliance started.
+    pub time_ns: u64,
+}
+
 /// What came of a run. Headers and payload lie in the lambda's memory until its next run.
 pub enum Outcome<'a> {
     /// FORWARD: send what the headers say.
     Forward {
         /// Headers as the lambda left them.
-        headers: &'a abi::Headers,
+        headers: &'a mut abi::Headers,
         /// Payload that leaves.
         payload: &'a [u8],
     },
@@ -41,79 +53,209 @@ pub enum Outcome<'a> {
     BadVerdict,
     /// It trapped or ran out of budget.
     Failed(Failure),
+    /// It waits for the answer to a call.
+    Suspended(Context),
+    /// All its instances here wait for answers.
+    Busy,
     /// The reference is stale: that deployment is not here any more.
     Gone,
 }
 
-struct Loaded {
-    id: LambdaId,
-    generation: Generation,
-    instance: Instance,
+/// One of a lambda's instances on an NPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context(u16);
+
+/// What a lambda may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Fuel of one invocation, by the machine's calibration.
+    pub fuel: u64,
+    /// NPU time that the fuel stands for, in ns.
+    pub time_ns: u64,
 }
 
-/// One worker with its own instance of every lambda that it may run.
+/// A lambda with its memory, ready to run; moves between NPUs as one piece.
+pub struct Loaded {
+    id: LambdaId,
+    generation: Generation,
+    budget: Budget,
+    instances: Box<[Instance]>,
+    /// Instances that nobody uses; the first to take is last.
+    free: Vec<u16>,
+}
+
+impl Loaded {
+    /// `instances` is how many requests of it may be under way here at a time; more than one only if it calls others.
+    #[must_use]
+    pub fn new(id: LambdaId, generation: Generation, budget: Budget, instances: Vec<Instance>) -> Box<Self> {
+        let free = (0..instances.len() as u16).rev().collect();
+        Box::new(Self { id, generation, budget, instances: instances.into(), free })
+    }
+
+    /// Its generation.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+}
+
+/// One worker with the lambdas that it may run.
 #[derive(Default)]
 pub struct Npu {
-    slots: Vec<Option<Loaded>>,
+    slots: Vec<Option<Box<Loaded>>>,
 }
 
 impl Npu {
-    /// An NPU without lambdas.
+    /// An NPU without lambdas, and room for those of `slots` slots.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(slots: usize) -> Self {
+        let mut npu = Self::default();
+        npu.slots.resize_with(slots, || None);
+        npu
     }
 
-    /// Loads an instance where `lambda` points; what was there is dropped.
-    pub fn load(&mut self, lambda: LambdaRef, id: LambdaId, instance: Instance) {
+    /// Takes a lambda in where `lambda` points; what was there is dropped.
+    pub fn load(&mut self, lambda: LambdaRef, loaded: Box<Loaded>) {
         let index = lambda.slot.index();
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        self.slots[index] = Some(Loaded { id, generation: lambda.generation, instance });
+        self.slots[index] = Some(loaded);
     }
 
-    /// Runs a lambda to completion. Returns what came of it and the fuel that it used.
+    /// Lets a lambda go, to move it. `None` if it is not here.
+    pub fn unload(&mut self, lambda: LambdaRef) -> Option<Box<Loaded>> {
+        self.slots.get_mut(lambda.slot.index())?.take_if(|loaded| loaded.generation == lambda.generation)
+    }
+
+    /// Runs a lambda on a frame. Returns what came of it and the fuel that it used.
     #[inline]
     pub fn run(&mut self, lambda: LambdaRef, task: &Task<'_>) -> (Outcome<'_>, u64) {
-        let Some(Some(loaded)) = self.slots.get_mut(lambda.slot.index()) else { return (Outcome::Gone, 0) };
-        if loaded.generation != lambda.generation {
-            return (Outcome::Gone, 0);
-        }
+        let Some(loaded) = self.loaded(lambda) else { return (Outcome::Gone, 0) };
         let Some(payload) = task.bytes.get(usize::from(task.parsed.payload)..usize::from(task.parsed.end))
         else {
             return (Outcome::BadVerdict, 0);
         };
-        let id = loaded.id;
-        let instance = &mut loaded.instance;
-        if !prepare(instance, task, payload, id) {
+        let Some(&free) = loaded.free.last() else { return (Outcome::Busy, 0) };
+        let instance = &mut loaded.instances[usize::from(free)];
+        if !prepare(instance, task, payload, loaded.id) {
             return (Outcome::BadVerdict, 0);
         }
-        let result = instance.run();
+        let run = instance.run(task.time_ns);
+        loaded.judge(free, run, task.capacity)
+    }
+
+    /// Runs a lambda on another's call.
+    pub fn run_call(&mut self, lambda: LambdaRef, task: &CallTask<'_>) -> (Outcome<'_>, u64) {
+        let Some(loaded) = self.loaded(lambda) else { return (Outcome::Gone, 0) };
+        let Some(&free) = loaded.free.last() else { return (Outcome::Busy, 0) };
+        let instance = &mut loaded.instances[usize::from(free)];
+        if !prepare_call(instance, task, loaded.id) {
+            return (Outcome::BadVerdict, 0);
+        }
+        let run = instance.run(task.time_ns);
+        loaded.judge(free, run, abi::PAYLOAD_CAPACITY as u32)
+    }
+
+    /// Goes on with a suspended lambda. The fuel is that of the whole invocation.
+    pub fn resume(
+        &mut self,
+        lambda: LambdaRef,
+        context: Context,
+        answer: Answer<'_>,
+        capacity: u32,
+    ) -> (Outcome<'_>, u64) {
+        let Some(loaded) = self.loaded(lambda) else { return (Outcome::Gone, 0) };
+        let Some(instance) = loaded.instances.get_mut(usize::from(context.0)) else {
+            return (Outcome::Gone, 0);
+        };
+        let run = instance.resume(answer);
+        loaded.free.push(context.0);
+        loaded.judge(context.0, run, capacity)
+    }
+
+    /// What a suspended lambda asks for.
+    #[must_use]
+    pub fn pending(&self, lambda: LambdaRef, context: Context) -> Option<PendingCall<'_>> {
+        let loaded = self.slots.get(lambda.slot.index())?.as_ref()?;
+        loaded.instances.get(usize::from(context.0))?.pending()
+    }
+
+    /// Accounts for a measured run. Fuel counts instructions; one whose loads all miss the caches takes much longer than the
+    /// calibration says. A lambda that overran its time gets less fuel for it, and more again once it is quick.
+    #[inline]
+    pub fn account(&mut self, lambda: LambdaRef, fuel: u64, time_ns: u64) {
+        let Some(loaded) = self.loaded(lambda) else { return };
+        if time_ns > loaded.budget.time_ns {
+            loaded.shrink(fuel, time_ns);
+        } else if loaded.instances[0].budget() < loaded.budget.fuel {
+            loaded.grow();
+        }
+    }
+
+    #[inline]
+    fn loaded(&mut self, lambda: LambdaRef) -> Option<&mut Loaded> {
+        let loaded = self.slots.get_mut(lambda.slot.index())?.as_deref_mut()?;
+        (loaded.generation == lambda.generation).then_some(loaded)
+    }
+}
+
+impl Loaded {
+    /// The last of `free` is `context`; it stays there unless it is suspended.
+    #[inline]
+    fn judge(&mut self, context: u16, run: Run, capacity: u32) -> (Outcome<'_>, u64) {
+        let instance = &mut self.instances[usize::from(context)];
         let fuel = instance.fuel_used();
-        let outcome = match result {
-            Ok(abi::FORWARD) => {
-                let io = instance.io();
-                let length = io.match_data.length;
-                if length <= task.capacity && length as usize <= io.payload.len() {
-                    Outcome::Forward { headers: io.headers, payload: &io.payload[..length as usize] }
-                } else {
-                    Outcome::BadVerdict
+        let outcome = match run {
+            Run::Verdict(abi::FORWARD) => match instance.io() {
+                Some(io) if io.match_data.length <= capacity => {
+                    match io.payload.get(..io.match_data.length as usize) {
+                        Some(payload) => Outcome::Forward { headers: io.headers, payload },
+                        None => Outcome::BadVerdict,
+                    }
                 }
+                _ => Outcome::BadVerdict,
+            },
+            Run::Verdict(abi::DROP) => Outcome::Drop,
+            Run::Verdict(abi::TO_HOST) => Outcome::ToHost,
+            Run::Verdict(_) => Outcome::BadVerdict,
+            Run::Failed(failure) => Outcome::Failed(failure),
+            Run::Suspended => {
+                self.free.pop();
+                Outcome::Suspended(Context(context))
             }
-            Ok(abi::DROP) => Outcome::Drop,
-            Ok(abi::TO_HOST) => Outcome::ToHost,
-            Ok(_) => Outcome::BadVerdict,
-            Err(failure) => Outcome::Failed(failure),
         };
         (outcome, fuel)
+    }
+
+    #[cold]
+    fn shrink(&mut self, fuel: u64, time_ns: u64) {
+        let affordable = u128::from(fuel) * u128::from(self.budget.time_ns) / u128::from(time_ns.max(1));
+        let least = (self.budget.fuel / LEAST_FUEL).max(1);
+        // Little fuel and much time: the lcore was away, and the lambda has nothing to do with it.
+        let now = self.instances[0].budget();
+        if fuel > now / 4 {
+            self.set_budget((affordable as u64).clamp(least, now));
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let now = self.instances[0].budget();
+        self.set_budget((now + now / 8 + 1).min(self.budget.fuel));
+    }
+
+    fn set_budget(&mut self, fuel: u64) {
+        for instance in &mut self.instances {
+            instance.set_budget(fuel);
+        }
     }
 }
 
 /// Writes headers, match data and payload into the lambda's memory. False if the payload does not fit.
 #[inline]
 fn prepare(instance: &mut Instance, task: &Task<'_>, payload: &[u8], id: LambdaId) -> bool {
-    let io = instance.io();
+    let Some(io) = instance.io() else { return false };
     let Some(place) = io.payload.get_mut(..payload.len()) else { return false };
     place.copy_from_slice(payload);
     extract::extract(task.bytes, task.parsed, task.time_ns, io.headers);
@@ -128,5 +270,27 @@ fn prepare(instance: &mut Instance, task: &Task<'_>, payload: &[u8], id: LambdaI
     data.lambda_id = id.raw();
     data.rule = task.rule;
     data.parameters = *task.parameters.padded();
+    true
+}
+
+/// The same for a call: there is no frame, so of the headers only λ-RPC's are valid.
+fn prepare_call(instance: &mut Instance, task: &CallTask<'_>, id: LambdaId) -> bool {
+    let Some(io) = instance.io() else { return false };
+    let Some(place) = io.payload.get_mut(..task.request.len()) else { return false };
+    place.copy_from_slice(task.request);
+    #[expect(clippy::cast_possible_truncation, reason = "the request fits the I/O area")]
+    let length = task.request.len() as u32;
+    *io.headers = abi::Headers {
+        meta: abi::Meta { time_ns: task.time_ns, ..abi::Meta::default() },
+        rpc: abi::Rpc { valid: 1, lambda_id: id.raw(), message_length: length, ..abi::Rpc::default() },
+        ..abi::Headers::default()
+    };
+    *io.match_data = abi::MatchData {
+        payload: io.payload_address,
+        length,
+        capacity: abi::PAYLOAD_CAPACITY as u32,
+        lambda_id: id.raw(),
+        ..abi::MatchData::default()
+    };
     true
 }

@@ -1,35 +1,27 @@
 //! The one wasmtime engine of the process, and why it is configured as it is.
 
-use wasmtime::{Config, OperatorCost, OptLevel, WasmBacktraceDetails};
+use std::sync::Arc;
+
+use wasmtime::{Config, Linker, OptLevel, WasmBacktraceDetails};
+
+use super::cost;
+use super::host::{self, Host};
+use super::slab::{CodeSlabs, MemorySlabs};
 
 /// The machine cannot run the engine.
 #[derive(Debug, thiserror::Error)]
 #[error("lambda engine: {0}")]
 pub struct EngineError(String);
 
-/// Fuel of operators that leave the sandbox for the host's code: about 25 ns each, where a unit otherwise stands for about 0.2 ns.
-/// Bytes and elements that they touch are charged besides.
-fn operator_cost() -> OperatorCost {
-    const HOST_CALL: u8 = 200;
-    OperatorCost {
-        MemoryFill: HOST_CALL,
-        MemoryCopy: HOST_CALL,
-        MemoryInit: HOST_CALL,
-        DataDrop: HOST_CALL,
-        TableFill: HOST_CALL,
-        TableCopy: HOST_CALL,
-        TableInit: HOST_CALL,
-        ElemDrop: HOST_CALL,
-        MemoryAtomicNotify: HOST_CALL,
-        MemoryAtomicWait32: HOST_CALL,
-        MemoryAtomicWait64: HOST_CALL,
-        ..OperatorCost::new()
-    }
-}
-
-/// Compiles lambdas and owns their settings. Cheap to clone.
+/// Compiles lambdas and owns their settings, and the slabs that their code and memory lie in. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine(wasmtime::Engine);
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    linker: Linker<Host>,
+    code: CodeSlabs,
+    engine: wasmtime::Engine,
+}
 
 impl Engine {
     /// Makes the engine. Once per process is enough.
@@ -38,12 +30,12 @@ impl Engine {
         // Fuel, not epochs: it is deterministic, and it is charged up front for memory.fill and memory.copy, which an
         // epoch cannot interrupt.
         config.consume_fuel(true);
-        config.operator_cost(operator_cost());
+        config.operator_cost(cost::operators());
         config.cranelift_opt_level(OptLevel::Speed);
         config.wasm_simd(true);
         config.wasm_threads(true);
-        // Dense layout: no reservation and no guard, so a thousand lambdas cost a thousand small mappings, every access is
-        // checked against the bound, and there is no gap inside a memory where a host-side memory.fill could fault.
+        // Dense layout: no reservation and no guard, so memories lie side by side in slabs, every access is checked against the
+        // bound, and there is no gap inside a memory where a host-side memory.fill could fault.
         config.memory_reservation(0);
         config.memory_reservation_for_growth(0);
         config.memory_guard_size(0);
@@ -53,6 +45,8 @@ impl Engine {
         // The Spectre mask on heap accesses needs signals-based traps.
         config.signals_based_traps(true);
         config.max_wasm_stack(64 << 10);
+        // A fiber's stack: the lambda's part, and as much for the host's functions that it calls.
+        config.async_stack_size(128 << 10);
         // Nothing that a lambda does not need: each is attack surface.
         config.wasm_multi_memory(false);
         config.wasm_memory64(false);
@@ -63,7 +57,15 @@ impl Engine {
         config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
         config.native_unwind_info(false);
         config.generate_address_map(false);
-        wasmtime::Engine::new(&config).map(Self).map_err(|error| EngineError(format!("{error:#}")))
+        // Tens of mappings for all lambdas, not two or three for each.
+        let code = CodeSlabs::new();
+        config.with_host_memory(Arc::new(MemorySlabs::new()));
+        config.with_custom_code_memory(Some(Arc::new(code.clone())));
+        let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
+        let engine = wasmtime::Engine::new(&config).map_err(failed)?;
+        let mut linker = Linker::new(&engine);
+        host::link(&mut linker).map_err(failed)?;
+        Ok(Self(Arc::new(Inner { linker, code, engine })))
     }
 
     /// Prepares the calling thread to take traps. Each lcore calls it once before its first packet, so that the first
@@ -73,6 +75,14 @@ impl Engine {
     }
 
     pub(super) fn raw(&self) -> &wasmtime::Engine {
-        &self.0
+        &self.0.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<Host> {
+        &self.0.linker
+    }
+
+    pub(super) fn code(&self) -> &CodeSlabs {
+        &self.0.code
     }
 }

@@ -4,6 +4,8 @@ use lnic_abi as abi;
 
 use super::*;
 
+mod calls;
+
 /// A module with the lambda exports, one page of memory with room for the I/O area, and `body` as its entry.
 fn lambda(body: &str) -> String {
     module(body, "", "(memory (export \"memory\") 1 1)")
@@ -30,13 +32,13 @@ fn instance(wat: &str, fuel: u64) -> Instance {
     let engine = Engine::new().unwrap();
     engine.prepare_thread();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    Instance::new(&image, fuel).unwrap()
+    Instance::new(&image, fuel, &HostSide::detached()).unwrap()
 }
 
 #[test]
 fn a_plain_lambda_runs_and_its_fuel_is_counted() {
     let mut instance = instance(&lambda("i32.const -1"), 1000);
-    assert_eq!(instance.run(), Ok(abi::DROP));
+    assert_eq!(instance.run(0), Run::Verdict(abi::DROP));
     assert!((1..10).contains(&instance.fuel_used()), "{}", instance.fuel_used());
 }
 
@@ -44,7 +46,7 @@ fn a_plain_lambda_runs_and_its_fuel_is_counted() {
 fn an_endless_loop_ends_with_its_budget() {
     let mut instance = instance(&lambda("(loop $again (br $again)) i32.const 0"), 100_000);
     for _ in 0..3 {
-        assert_eq!(instance.run(), Err(Failure::Budget));
+        assert_eq!(instance.run(0), Run::Failed(Failure::Budget));
         assert!(instance.fuel_used() >= 99_000);
     }
 }
@@ -57,8 +59,8 @@ fn endless_recursion_traps() {
         MEMORY,
     );
     let mut instance = instance(&wat, u64::MAX / 2);
-    assert_eq!(instance.run(), Err(Failure::Trap));
-    assert_eq!(instance.run(), Err(Failure::Trap));
+    assert_eq!(instance.run(0), Run::Failed(Failure::Trap));
+    assert_eq!(instance.run(0), Run::Failed(Failure::Trap));
 }
 
 const MEMORY: &str = "(memory (export \"memory\") 1 1)";
@@ -71,7 +73,7 @@ fn accesses_out_of_bounds_trap_at_every_distance() {
             format!("(i32.store (i32.const {}) (i32.const 7)) i32.const 0", address.cast_signed()),
             format!("(i32.load offset={address} (i32.const 65535))"),
         ] {
-            assert_eq!(instance(&lambda(&body), 1000).run(), Err(Failure::Trap), "{body}");
+            assert_eq!(instance(&lambda(&body), 1000).run(0), Run::Failed(Failure::Trap), "{body}");
         }
     }
 }
@@ -86,16 +88,16 @@ fn bulk_memory_out_of_bounds_traps_and_never_faults_in_the_host() {
         "(memory.copy (i32.const 0) (i32.const -4096) (i32.const 4096)) i32.const 0",
     ] {
         // Enough fuel for a unit a byte of 4 GiB.
-        assert_eq!(instance(&lambda(body), 1 << 40).run(), Err(Failure::Trap), "{body}");
+        assert_eq!(instance(&lambda(body), 1 << 40).run(0), Run::Failed(Failure::Trap), "{body}");
     }
 }
 
 #[test]
 fn bulk_memory_is_charged_by_the_byte() {
     let body = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 65536)) i32.const 0";
-    assert_eq!(instance(&lambda(body), 60_000).run(), Err(Failure::Budget));
+    assert_eq!(instance(&lambda(body), 60_000).run(0), Run::Failed(Failure::Budget));
     let mut rich = instance(&lambda(body), 100_000);
-    assert_eq!(rich.run(), Ok(0));
+    assert_eq!(rich.run(0), Run::Verdict(0));
     assert!(rich.fuel_used() >= 65_536);
 }
 
@@ -103,9 +105,9 @@ fn bulk_memory_is_charged_by_the_byte() {
 fn overwriting_its_own_io_area_and_stack_harms_only_itself() {
     let body = "(memory.fill (i32.const 0) (i32.const 255) (i32.const 65536)) i32.const 0";
     let mut instance = instance(&lambda(body), 100_000);
-    assert_eq!(instance.run(), Ok(0));
-    assert_eq!(instance.io().match_data.length, u32::MAX);
-    assert_eq!(instance.io().headers.ethernet.valid, 255);
+    assert_eq!(instance.run(0), Run::Verdict(0));
+    assert_eq!(instance.io().unwrap().match_data.length, u32::MAX);
+    assert_eq!(instance.io().unwrap().headers.ethernet.valid, 255);
 }
 
 #[test]
@@ -117,12 +119,15 @@ fn the_shadow_stack_does_not_leak_through_traps_and_globals_persist() {
                 unreachable";
     let mut trapping = instance(&lambda(body), 1000);
     for _ in 0..100 {
-        assert_eq!(trapping.run(), Err(Failure::Trap));
+        assert_eq!(trapping.run(0), Run::Failed(Failure::Trap));
     }
     let counting =
         "(i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1))) (i32.load (i32.const 0))";
     let mut counting = instance(&lambda(counting), 1000);
-    assert_eq!((counting.run(), counting.run(), counting.run()), (Ok(1), Ok(2), Ok(3)));
+    assert_eq!(
+        (counting.run(0), counting.run(0), counting.run(0)),
+        (Run::Verdict(1), Run::Verdict(2), Run::Verdict(3))
+    );
 }
 
 #[test]
@@ -143,7 +148,7 @@ fn calls_into_the_host_are_charged_what_they_cost() {
     ] {
         let wat = module(&format!("{body} i32.const 0"), "(table 1 funcref)", MEMORY);
         let mut instance = instance(&wat, 100_000);
-        assert_eq!(instance.run(), Ok(0), "{body}");
+        assert_eq!(instance.run(0), Run::Verdict(0), "{body}");
         assert!(instance.fuel_used() >= 200, "{body}: {}", instance.fuel_used());
     }
 }
@@ -158,21 +163,24 @@ fn straight_code_between_two_looks_at_the_fuel_is_short() {
 #[test]
 fn vector_code_compiles() {
     let body = "(i32x4.extract_lane 0 (i32x4.add (v128.const i32x4 1 2 3 4) (v128.load (i32.const 0))))";
-    assert_eq!(instance(&lambda(body), 1000).run(), Ok(1));
+    assert_eq!(instance(&lambda(body), 1000).run(0), Run::Verdict(1));
 }
 
 #[test]
 fn waiting_on_an_atomic_traps_instead_of_blocking_the_lcore() {
     let body = "(memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))";
-    assert_eq!(instance(&lambda(body), 1000).run(), Err(Failure::Trap));
+    assert_eq!(instance(&lambda(body), 1000).run(0), Run::Failed(Failure::Trap));
 }
 
 #[test]
 fn division_by_zero_and_bad_indirect_calls_trap() {
-    assert_eq!(instance(&lambda("(i32.div_u (i32.const 1) (i32.const 0))"), 1000).run(), Err(Failure::Trap));
+    assert_eq!(
+        instance(&lambda("(i32.div_u (i32.const 1) (i32.const 0))"), 1000).run(0),
+        Run::Failed(Failure::Trap)
+    );
     let body = "(call_indirect (type $t) (i32.const 0))";
     let wat = module(body, "(type $t (func (result i32))) (table 1 1 funcref)", MEMORY);
-    assert_eq!(instance(&wat, 1000).run(), Err(Failure::Trap));
+    assert_eq!(instance(&wat, 1000).run(0), Run::Failed(Failure::Trap));
 }
 
 #[test]
@@ -180,7 +188,7 @@ fn an_init_that_never_ends_is_refused() {
     let wat = module("i32.const 0", "(func (export \"init\") (loop $again (br $again)))", MEMORY);
     let engine = Engine::new().unwrap();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    assert!(matches!(Instance::new(&image, 10_000), Err(PrepareError::Init(_))));
+    assert!(matches!(Instance::new(&image, 10_000, &HostSide::detached()), Err(PrepareError::Init(_))));
 }
 
 #[test]
@@ -188,12 +196,12 @@ fn a_memory_without_room_for_the_io_area_is_refused() {
     let wat = lambda("i32.const 0").replace("(i32.const 8192)", "(i32.const 60000)");
     let engine = Engine::new().unwrap();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    let error = Instance::new(&image, 1000).err().unwrap();
+    let error = Instance::new(&image, 1000, &HostSide::detached()).err().unwrap();
     assert!(matches!(error, PrepareError::NoRoom { heap_base: 60_000, .. }), "{error}");
     // A heap base that would wrap round is no way in.
     let wat = lambda("i32.const 0").replace("(i32.const 8192)", "(i32.const -64)");
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    assert!(matches!(Instance::new(&image, 1000), Err(PrepareError::NoRoom { .. })));
+    assert!(matches!(Instance::new(&image, 1000, &HostSide::detached()), Err(PrepareError::NoRoom { .. })));
 }
 
 #[test]
@@ -201,12 +209,15 @@ fn data_that_does_not_fit_is_an_error_not_a_crash() {
     let wat = module("i32.const 0", "(data (i32.const 65530) \"0123456789\")", MEMORY);
     let engine = Engine::new().unwrap();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    assert!(matches!(Instance::new(&image, 1000), Err(PrepareError::Instantiate(_))));
+    assert!(matches!(Instance::new(&image, 1000, &HostSide::detached()), Err(PrepareError::Instantiate(_))));
 }
 
 #[test]
 fn the_verifier_names_what_is_wrong() {
-    assert_eq!(judge(&lambda("i32.const 0")), Ok(Shape { memory_bytes: 65_536, has_init: false }));
+    assert_eq!(
+        judge(&lambda("i32.const 0")),
+        Ok(Shape { memory_bytes: 65_536, has_init: false, suspends: false, writable_globals: true })
+    );
     let cases = [
         (lambda("i32.const 0").replace("\"entry\"", "\"other\""), "does not export \"entry\""),
         (lambda("i32.const 0").replace("\"lnic_abi_1\"", "\"lnic_abi_9\""), "built for ABI \"lnic_abi_9\""),
@@ -275,9 +286,9 @@ proptest::proptest! {
         if verify(&wasm, "entry", &limits).is_ok() {
             let engine = Engine::new().unwrap();
             if let Ok(image) = Image::compile(&engine, &wasm, "entry", &limits)
-                && let Ok(mut instance) = Instance::new(&image, 10_000)
+                && let Ok(mut instance) = Instance::new(&image, 10_000, &HostSide::detached())
             {
-                let _ = instance.run();
+                let _ = instance.run(0);
             }
         }
     }

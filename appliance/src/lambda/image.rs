@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use wasmtime::Module;
+use wasmtime::InstancePre;
 
-use super::{Engine, Limits, Shape, VerifyError, verify};
+use super::artifact::{Artifact, Code};
+use super::host::Host;
+use super::{Engine, Limits, Shape, VerifyError};
 
 /// Why a lambda cannot be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,9 @@ pub enum PrepareError {
     /// The compiler refused it.
     #[error("compiling: {0}")]
     Compile(String),
+    /// No memory for its code, or it was compiled by an engine with other settings.
+    #[error("loading: {0}")]
+    Load(String),
     /// Its memory could not be made, or its data does not fit.
     #[error("instantiating: {0}")]
     Instantiate(String),
@@ -35,24 +40,45 @@ pub enum PrepareError {
     Init(String),
 }
 
-/// Verified and compiled code of one lambda.
+/// Verified and compiled code of one lambda. Cheap to clone.
 #[derive(Clone)]
 pub struct Image(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
-    module: Module,
     entry: String,
     shape: Shape,
+    // Dropped before the code that it refers to.
+    prepared: InstancePre<Host>,
+    code: Code,
 }
 
 impl Image {
-    /// Verifies and compiles; takes milliseconds, never on an lcore.
+    /// Verifies, compiles and loads; takes milliseconds, never on an lcore.
     pub fn compile(engine: &Engine, wasm: &[u8], entry: &str, limits: &Limits) -> Result<Self, PrepareError> {
-        let shape = verify(wasm, entry, limits)?;
-        let module =
-            Module::new(engine.raw(), wasm).map_err(|error| PrepareError::Compile(format!("{error:#}")))?;
-        Ok(Self(Arc::new(Inner { engine: engine.clone(), module, entry: entry.into(), shape })))
+        Self::load(engine, &Artifact::compile(engine, wasm, entry, limits)?)
+    }
+
+    /// Loads what was compiled before; takes microseconds.
+    pub fn load(engine: &Engine, artifact: &Artifact) -> Result<Self, PrepareError> {
+        let code = artifact.load(engine)?;
+        let prepared = engine
+            .linker()
+            .instantiate_pre(&code.module)
+            .map_err(|error| PrepareError::Load(format!("{error:#}")))?;
+        Ok(Self(Arc::new(Inner {
+            engine: engine.clone(),
+            entry: artifact.entry().to_owned(),
+            shape: artifact.shape(),
+            prepared,
+            code,
+        })))
+    }
+
+    /// The compiled code, to load it again: a copy of it.
+    #[must_use]
+    pub fn artifact(&self) -> Artifact {
+        Artifact::new(self.0.code.slice.as_slice().to_vec(), &self.0.entry, self.0.shape)
     }
 
     /// What the verifier found.
@@ -65,8 +91,9 @@ impl Image {
         &self.0.engine
     }
 
-    pub(super) fn module(&self) -> &Module {
-        &self.0.module
+    /// Its instances hold on to the image.
+    pub(super) fn prepared(&self) -> &InstancePre<Host> {
+        &self.0.prepared
     }
 
     pub(super) fn entry(&self) -> &str {

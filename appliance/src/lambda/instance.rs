@@ -1,8 +1,10 @@
 //! One NPU's copy of a lambda, ready to run.
 
 use lnic_abi as abi;
-use wasmtime::{Global, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc, Val};
+use wasmtime::{Global, Memory, Store, StoreLimitsBuilder, Trap, TypedFunc, Val};
 
+use super::fiber::{self, Answer, Fiber, PendingCall};
+use super::host::{Host, HostSide};
 use super::{Image, PrepareError};
 
 /// Why a run gave no verdict.
@@ -14,21 +16,41 @@ pub enum Failure {
     Budget,
 }
 
+/// What came of a run, or of a resumed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Run {
+    /// It returned; what it says lies in its I/O area.
+    Verdict(i32),
+    /// It did not return. Its stack is as before the run; globals and memory stay.
+    Failed(Failure),
+    /// It waits for an answer: see [`Instance::pending`] and [`Instance::resume`].
+    Suspended,
+}
+
 /// A lambda's memory and globals on one NPU. Globals persist between runs; the stack does not, not even after a trap.
 pub struct Instance {
-    store: Store<StoreLimits>,
+    /// Not here while the lambda is suspended: it waits with its fiber.
+    store: Option<Store<Host>>,
+    /// Only of lambdas that suspend.
+    fiber: Option<Fiber>,
     entry: TypedFunc<(u32, u32), i32>,
     memory: Memory,
     stack_pointer: Global,
     stack_top: i32,
     io: usize,
     budget_fuel: u64,
+    /// Budget of the invocation that runs or ran last.
+    granted_fuel: u64,
     fuel_used: u64,
+    /// Its code; dropped after what runs it.
+    _image: Image,
 }
 
 impl Instance {
-    /// Makes an instance and runs its `init`, if it has one, within the budget of one invocation.
-    pub fn new(image: &Image, budget_fuel: u64) -> Result<Self, PrepareError> {
+    /// Makes an instance and runs its `init`, if it has one, within the budget of one invocation. `init` does not suspend: a
+    /// `call` in it is answered UNAVAILABLE at once.
+    pub fn new(image: &Image, budget_fuel: u64, host: &HostSide) -> Result<Self, PrepareError> {
         let instantiate = |error: wasmtime::Error| PrepareError::Instantiate(format!("{error:#}"));
         let shape = image.shape();
         let limits = StoreLimitsBuilder::new()
@@ -37,14 +59,21 @@ impl Instance {
             .memory_size(usize::try_from(shape.memory_bytes).unwrap_or(usize::MAX))
             .table_elements(10_000)
             .build();
-        let mut store = Store::new(image.engine().raw(), limits);
-        store.limiter(|limits| limits);
+        let mut store = Store::new(image.engine().raw(), Host::new(limits, host.clone()));
+        store.limiter(|host| &mut host.limits);
         store.set_fuel(budget_fuel).map_err(instantiate)?;
-        let instance = wasmtime::Instance::new(&mut store, image.module(), &[]).map_err(instantiate)?;
+        let waits = || PrepareError::Instantiate("it waits".to_owned());
+        let instance = if shape.suspends {
+            fiber::at_once(image.prepared().instantiate_async(&mut store)).ok_or_else(waits)?
+        } else {
+            image.prepared().instantiate(&mut store)
+        }
+        .map_err(instantiate)?;
         let missing = |name: &str| PrepareError::Instantiate(format!("export \"{name}\" is missing"));
         let memory =
             instance.get_memory(&mut store, abi::EXPORT_MEMORY).ok_or_else(|| missing(abi::EXPORT_MEMORY))?;
-        let global_i32 = |store: &mut Store<StoreLimits>, name: &str| {
+        store.data_mut().memory = Some(memory);
+        let global_i32 = |store: &mut Store<Host>, name: &str| {
             let global = instance.get_global(&mut *store, name).ok_or_else(|| missing(name))?;
             let value = global.get(&mut *store).i32().ok_or_else(|| missing(name))?;
             Ok::<_, PrepareError>((global, value))
@@ -64,66 +93,160 @@ impl Instance {
         if shape.has_init {
             let init =
                 instance.get_typed_func::<(), ()>(&mut store, abi::EXPORT_INIT).map_err(instantiate)?;
-            init.call(&mut store, ()).map_err(|error| PrepareError::Init(format!("{error:#}")))?;
+            if shape.suspends {
+                fiber::at_once(init.call_async(&mut store, ())).ok_or_else(waits)?
+            } else {
+                init.call(&mut store, ())
+            }
+            .map_err(|error| PrepareError::Init(format!("{error:#}")))?;
         }
+        let fiber = shape.suspends.then(|| {
+            let (fiber, exchange) = Fiber::new();
+            store.data_mut().exchange = Some(exchange);
+            fiber
+        });
         #[expect(clippy::cast_possible_truncation, reason = "io is below 4 GiB: the memory is 32-bit")]
         let io = io as usize;
-        Ok(Self { store, entry, memory, stack_pointer, stack_top, io, budget_fuel, fuel_used: 0 })
+        Ok(Self {
+            store: Some(store),
+            fiber,
+            entry,
+            memory,
+            stack_pointer,
+            stack_top,
+            io,
+            budget_fuel,
+            granted_fuel: budget_fuel,
+            fuel_used: 0,
+            _image: image.clone(),
+        })
+    }
+
+    /// Sets the budget of the invocations that begin from now on.
+    pub fn set_budget(&mut self, fuel: u64) {
+        self.budget_fuel = fuel;
+    }
+
+    /// The budget of one invocation.
+    #[must_use]
+    pub fn budget(&self) -> u64 {
+        self.budget_fuel
     }
 
     /// The I/O area of the lambda's memory: headers, match data, payload. The host writes it before a run and reads it after.
+    /// `None` while the lambda is suspended: its memory waits with it.
     #[must_use]
     #[inline]
-    pub fn io(&mut self) -> Io<'_> {
-        let area = &mut self.memory.data_mut(&mut self.store)[self.io..self.io + abi::IO_BYTES];
+    pub fn io(&mut self) -> Option<Io<'_>> {
+        let memory = self.memory.data_mut(self.store.as_mut()?);
+        let area = memory.get_mut(self.io..self.io + abi::IO_BYTES)?;
         let (headers, rest) = area.split_at_mut(abi::IO_MATCH_DATA);
         let (match_data, payload) = rest.split_at_mut(abi::IO_PAYLOAD - abi::IO_MATCH_DATA);
-        Io {
+        Some(Io {
             headers: bytemuck::from_bytes_mut(&mut headers[..size_of::<abi::Headers>()]),
             match_data: bytemuck::from_bytes_mut(&mut match_data[..size_of::<abi::MatchData>()]),
             payload,
             #[expect(clippy::cast_possible_truncation, reason = "the memory is 32-bit")]
             payload_address: (self.io + abi::IO_PAYLOAD) as u32,
-        }
+        })
     }
 
-    /// Runs the lambda once on what lies in its I/O area. Benchmark: `path/npu`.
+    /// Runs the lambda once on what lies in its I/O area, until it returns or suspends. Benchmark: `path/npu`.
     ///
-    /// Bounded by the budget. After a failure the stack is as before the first run; globals and memory stay.
+    /// Bounded by the budget. After a failure the stack is as before the first run; globals and memory stay. A suspended lambda
+    /// stays as it is. `time_ns` is the host's time, which the log's limit goes by.
     #[inline]
-    pub fn run(&mut self) -> Result<i32, Failure> {
+    pub fn run(&mut self, time_ns: u64) -> Run {
+        let Some(store) = &mut self.store else { return Run::Suspended };
+        store.data_mut().time_ns = time_ns;
+        self.granted_fuel = self.budget_fuel;
         // Setting fuel fails only in an engine that does not meter.
-        let _ = self.store.set_fuel(self.budget_fuel);
+        let _ = store.set_fuel(self.granted_fuel);
         #[expect(clippy::cast_possible_truncation, reason = "the memory is 32-bit")]
         let io = self.io as u32;
-        let headers = io + abi::IO_HEADERS as u32;
-        let match_data = io + abi::IO_MATCH_DATA as u32;
-        match self.entry.call(&mut self.store, (headers, match_data)) {
+        let arguments = (io + abi::IO_HEADERS as u32, io + abi::IO_MATCH_DATA as u32);
+        if self.fiber.is_some() {
+            return self.start(arguments);
+        }
+        match self.entry.call(&mut *store, arguments) {
             Ok(verdict) => {
-                self.fuel_used = self.budget_fuel - self.store.get_fuel().unwrap_or(0);
-                Ok(verdict)
+                self.fuel_used = self.granted_fuel - store.get_fuel().unwrap_or(0);
+                Run::Verdict(verdict)
             }
-            Err(error) => Err(self.recover(&error)),
+            Err(error) => self.recover(&error),
         }
     }
 
-    /// Fuel that the last run used.
+    /// What the lambda waits on, while it is suspended.
+    #[must_use]
+    pub fn pending(&self) -> Option<PendingCall<'_>> {
+        self.fiber.as_ref()?.pending()
+    }
+
+    /// Is the lambda suspended?
+    #[must_use]
+    #[inline]
+    pub fn is_suspended(&self) -> bool {
+        self.store.is_none()
+    }
+
+    /// Continues a suspended lambda with its answer, on what is left of its budget. One that is not suspended stays as it is;
+    /// that counts as a trap.
+    pub fn resume(&mut self, answer: Answer<'_>) -> Run {
+        match &mut self.fiber {
+            Some(fiber) if self.store.is_none() => {
+                let finished = fiber.resume(answer);
+                self.finish(finished)
+            }
+            _ => Run::Failed(Failure::Trap),
+        }
+    }
+
+    /// Fuel that the last invocation used, all of its parts so far.
     #[must_use]
     #[inline]
     pub fn fuel_used(&self) -> u64 {
         self.fuel_used
     }
 
+    /// Runs on the fiber.
+    #[inline(never)]
+    fn start(&mut self, arguments: (u32, u32)) -> Run {
+        let (Some(fiber), Some(store)) = (&mut self.fiber, self.store.take()) else { return Run::Suspended };
+        let finished = fiber.start(store, self.entry.clone(), arguments);
+        self.finish(finished)
+    }
+
+    /// Takes the store back from a fiber that is done.
+    fn finish(&mut self, finished: Option<(Store<Host>, wasmtime::Result<i32>)>) -> Run {
+        let Some((store, result)) = finished else {
+            let left = self.fiber.as_ref().map_or(0, Fiber::fuel_left);
+            self.fuel_used = self.granted_fuel.saturating_sub(left);
+            return Run::Suspended;
+        };
+        let left = store.get_fuel().unwrap_or(0);
+        self.store = Some(store);
+        match result {
+            Ok(verdict) => {
+                self.fuel_used = self.granted_fuel.saturating_sub(left);
+                Run::Verdict(verdict)
+            }
+            Err(error) => self.recover(&error),
+        }
+    }
+
     /// After a trap the shadow stack has leaked (the epilogues did not run): put its pointer back.
     #[cold]
-    fn recover(&mut self, error: &wasmtime::Error) -> Failure {
-        self.fuel_used = self.budget_fuel - self.store.get_fuel().unwrap_or(0);
-        // Setting fails only for an immutable global or another type, and the verifier has refused both.
-        let _ = self.stack_pointer.set(&mut self.store, Val::I32(self.stack_top));
-        match error.downcast_ref::<Trap>() {
+    fn recover(&mut self, error: &wasmtime::Error) -> Run {
+        if let Some(store) = &mut self.store {
+            self.fuel_used = self.granted_fuel - store.get_fuel().unwrap_or(0);
+            // Setting fails only for an immutable global or another type, and the verifier has refused both.
+            let _ = self.stack_pointer.set(store, Val::I32(self.stack_top));
+        }
+        Run::Failed(match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => Failure::Budget,
             _ => Failure::Trap,
-        }
+        })
     }
 }
 

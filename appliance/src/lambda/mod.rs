@@ -1,18 +1,29 @@
 //! Station 5, the code half: from a WebAssembly module to a call that takes tens of nanoseconds.
 //!
-//! [`verify`] judges the bytes before anything is compiled, [`Image`] is the compiled code, shared by all NPUs, and
-//! [`Instance`] is one NPU's copy of the lambda's memory and globals. [`extract`] writes the header fields that the lambda sees.
+//! [`verify`] judges the bytes before anything is compiled, [`Artifact`] is the compiled code as bytes, [`Image`] the same
+//! loaded, shared by all NPUs, and [`Instance`] is one NPU's copy of the lambda's memory and globals. [`extract`] writes the
+//! header fields that the lambda sees, [`HostSide`] is what it may call, [`calibrate`] turns microseconds into fuel.
 
+mod artifact;
+pub mod calibrate;
+mod cost;
 mod engine;
 pub mod extract;
+mod fiber;
+mod host;
 mod image;
 mod instance;
+mod slab;
 mod verify;
+mod writable;
 
 #[cfg(test)]
 mod hostile;
 
+pub use artifact::Artifact;
 pub use engine::{Engine, EngineError};
+pub use fiber::{Answer, PendingCall};
+pub use host::{HostSide, LogLine};
 pub use image::{Image, PrepareError};
-pub use instance::{Failure, Instance};
+pub use instance::{Failure, Instance, Io, Run};
 pub use verify::{Limits, Shape, VerifyError, verify};

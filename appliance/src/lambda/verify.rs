@@ -1,7 +1,10 @@
 //! Is this module a lambda? Judged from its bytes, before anything is compiled.
 
 use lnic_abi as abi;
+use wasmparser::types::TypesRef;
 use wasmparser::{ExternalKind, Operator, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures};
+
+use super::writable::Variables;
 
 /// Bytes of a WebAssembly page.
 const PAGE_BYTES: u64 = 65_536;
@@ -40,6 +43,10 @@ pub struct Shape {
     pub memory_bytes: u64,
     /// It exports `init`.
     pub has_init: bool,
+    /// It imports `lnic.call`, so its runs may suspend.
+    pub suspends: bool,
+    /// It may have variables that outlive a run; false only if it is known to have none.
+    pub writable_globals: bool,
 }
 
 /// Why a module is not a lambda.
@@ -61,13 +68,21 @@ pub enum VerifyError {
     /// Not valid WebAssembly, or it uses a proposal that lambdas may not.
     #[error("not a valid module: {0}")]
     Invalid(String),
-    /// Imports are not provided.
-    #[error("imports \"{module}\".\"{name}\": a lambda imports nothing")]
+    /// An import that is not provided.
+    #[error("imports \"{module}\".\"{name}\": a lambda may import {known} and nothing else", known = known_imports())]
     Import {
         /// Module of the import.
         module: String,
         /// Its name.
         name: String,
+    },
+    /// An import is provided, but not like this.
+    #[error("imports \"{}\".\"{name}\", which is not {expected}", abi::IMPORT_MODULE)]
+    ImportType {
+        /// Name of the import.
+        name: String,
+        /// What it must be.
+        expected: &'static str,
     },
     /// A start function would run outside a budget.
     #[error("has a start function: use the export \"init\" instead")]
@@ -104,6 +119,35 @@ pub enum VerifyError {
     Version(String),
 }
 
+/// A function that lambdas may import from [`abi::IMPORT_MODULE`].
+struct Import {
+    name: &'static str,
+    parameters: &'static [ValType],
+    results: &'static [ValType],
+    /// The same in words.
+    expected: &'static str,
+}
+
+/// All of them; `host.rs` provides them.
+const IMPORTS: [Import; 2] = [
+    Import {
+        name: abi::IMPORT_CALL,
+        parameters: &[ValType::I32; 6],
+        results: &[ValType::I32],
+        expected: "a function (i32, i32, i32, i32, i32, i32) -> i32",
+    },
+    Import {
+        name: abi::IMPORT_LOG,
+        parameters: &[ValType::I32; 2],
+        results: &[],
+        expected: "a function (i32, i32) -> ()",
+    },
+];
+
+fn known_imports() -> String {
+    IMPORTS.map(|import| format!("\"{}\".\"{}\"", abi::IMPORT_MODULE, import.name)).join(" and ")
+}
+
 /// Judges a module. Bounded: linear in its bytes.
 pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, VerifyError> {
     within("bytes of the module", wasm.len() as u64, limits.module_bytes as u64)?;
@@ -121,23 +165,19 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
     let types = types.as_ref();
 
     let mut memory = None;
+    let mut imported = Vec::new();
+    let mut variables = Variables::default();
     let mut table_elements = 0u64;
     let mut exports: Vec<(&str, ExternalKind, u32)> = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(invalid)? {
+        let payload = payload.map_err(invalid)?;
+        variables.see(&payload).map_err(invalid)?;
+        match payload {
             Payload::ImportSection(imports) => {
-                if let Some(import) = imports.into_imports().next() {
+                for import in imports.into_imports() {
                     let import = import.map_err(invalid)?;
-                    let (TypeRef::Func(_)
-                    | TypeRef::FuncExact(_)
-                    | TypeRef::Table(_)
-                    | TypeRef::Memory(_)
-                    | TypeRef::Global(_)
-                    | TypeRef::Tag(_)) = import.ty;
-                    return Err(VerifyError::Import {
-                        module: import.module.into(),
-                        name: import.name.into(),
-                    });
+                    imported.push(judge_import(&import, imported.len(), &types)?);
+                    within("imports", imported.len() as u64, IMPORTS.len() as u64)?;
                 }
             }
             Payload::StartSection { .. } => return Err(VerifyError::Start),
@@ -190,12 +230,7 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
     let find = |name: &str| exports.iter().find(|export| export.0 == name).map(|export| (export.1, export.2));
     let function = |name: &str, parameters: &[ValType], results: &[ValType], expected: &'static str| {
         let (kind, index) = find(name).ok_or_else(|| VerifyError::Missing(name.into()))?;
-        let matches = kind == ExternalKind::Func && {
-            let signature =
-                types.get(types.core_function_at(index)).map(|subtype| &subtype.composite_type.inner);
-            matches!(signature, Some(wasmparser::CompositeInnerType::Func(signature))
-                if signature.params() == parameters && signature.results() == results)
-        };
+        let matches = kind == ExternalKind::Func && has_signature(&types, index, parameters, results);
         if matches { Ok(()) } else { Err(VerifyError::Export { name: name.into(), expected }) }
     };
     let global = |name: &str, mutable: bool, expected: &'static str| {
@@ -226,7 +261,39 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
     if has_init {
         function(abi::EXPORT_INIT, &[], &[], "a function () -> ()")?;
     }
-    Ok(Shape { memory_bytes, has_init })
+    let index = |name: &str| match find(name) {
+        Some((ExternalKind::Global, index)) => Some(index),
+        _ => None,
+    };
+    let writable_globals = index(abi::EXPORT_STACK_POINTER)
+        .is_none_or(|stack_pointer| variables.writable(stack_pointer, index(abi::EXPORT_DATA_END)));
+    Ok(Shape { memory_bytes, has_init, suspends: imported.contains(&abi::IMPORT_CALL), writable_globals })
+}
+
+/// The name of an import that is provided. `function` is its index, as only functions may be imported.
+fn judge_import(
+    import: &wasmparser::Import<'_>,
+    function: usize,
+    types: &TypesRef<'_>,
+) -> Result<&'static str, VerifyError> {
+    let known = IMPORTS.iter().find(|known| import.module == abi::IMPORT_MODULE && import.name == known.name);
+    let Some(known) = known else {
+        return Err(VerifyError::Import { module: import.module.into(), name: import.name.into() });
+    };
+    let matches = matches!(import.ty, TypeRef::Func(_))
+        && u32::try_from(function)
+            .is_ok_and(|function| has_signature(types, function, known.parameters, known.results));
+    if matches {
+        Ok(known.name)
+    } else {
+        Err(VerifyError::ImportType { name: known.name.into(), expected: known.expected })
+    }
+}
+
+fn has_signature(types: &TypesRef<'_>, function: u32, parameters: &[ValType], results: &[ValType]) -> bool {
+    let signature = types.get(types.core_function_at(function)).map(|subtype| &subtype.composite_type.inner);
+    matches!(signature, Some(wasmparser::CompositeInnerType::Func(signature))
+        if signature.params() == parameters && signature.results() == results)
 }
 
 fn within(what: &'static str, value: u64, limit: u64) -> Result<(), VerifyError> {

@@ -3,6 +3,7 @@
 //! A [`Table`] is built once, off the path, from [`Rule`]s and never changes; the control plane publishes a new one instead.
 //! [`linear`] scans all rules and says what the answer must be; property tests hold the table to it.
 
+mod directory;
 pub mod linear;
 mod rule;
 mod table;
@@ -11,6 +12,7 @@ mod tuple;
 #[cfg(test)]
 mod tests;
 
+pub use directory::Directory;
 pub use rule::{Egress, Parameters, PortRange, Prefix, Rule, VlanMatch};
 pub use table::{Match, Table};
 

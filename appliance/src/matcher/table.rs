@@ -20,6 +20,8 @@ pub struct Match<'a> {
     pub rule: &'a Rule,
     /// Its place in the order that the table was built from.
     pub index: u32,
+    /// Its place in the table: [`Table::at`] finds it again.
+    pub rank: u32,
 }
 
 /// An immutable set of rules. Lookups neither allocate nor lock.
@@ -72,8 +74,15 @@ impl Table {
         if self.tuples.first().is_some_and(|tuple| tuple.best_rank() < best) {
             best = self.search(key, best);
         }
-        let rule = self.rules.get(best as usize)?;
-        Some(Match { rule, index: self.indexes[best as usize] })
+        self.at(best)
+    }
+
+    /// The rule of a rank, as a [`Match`] of this table named it.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, rank: u32) -> Option<Match<'_>> {
+        let rule = self.rules.get(rank as usize)?;
+        Some(Match { rule, index: self.indexes[rank as usize], rank })
     }
 
     fn search(&self, key: &Key, mut best: u32) -> u32 {
@@ -110,7 +119,7 @@ impl Table {
 
     /// All rules in order of precedence, each with its place in the source order.
     pub fn iter(&self) -> impl Iterator<Item = Match<'_>> {
-        self.rules.iter().zip(&self.indexes).map(|(rule, &index)| Match { rule, index })
+        (0..).zip(&self.rules).zip(&self.indexes).map(|((rank, rule), &index)| Match { rule, index, rank })
     }
 }
 

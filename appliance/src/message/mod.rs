@@ -9,16 +9,24 @@ use crate::parser::{Interface, Parsed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
     /// A request in one fragment: match it and run the lambda.
-    Run {
-        /// The caller wants no reply.
-        no_reply: bool,
-    },
+    Run(Terms),
     /// A PING: answer PONG.
     Pong,
     /// A request that cannot be served: answer with this status.
     Refuse(Status),
     /// Nothing to answer.
     Drop(DropReason),
+}
+
+/// What a request asks of whoever runs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How long the caller waits, in µs from the arrival; 0 is for ever.
+    pub budget_us: u32,
+    /// 0–7, 7 first.
+    pub priority: u8,
+    /// The caller wants no reply.
+    pub no_reply: bool,
 }
 
 /// Judges type and lengths. `bytes` is the frame; the parser has checked the header itself and its CRC.
@@ -54,5 +62,9 @@ pub fn judge(bytes: &[u8], parsed: &Parsed, interface: &Interface) -> Gate {
     if fragment_index != 0 || message_length != payload_bytes {
         return Gate::Drop(DropReason::RpcLength);
     }
-    Gate::Run { no_reply }
+    Gate::Run(Terms {
+        budget_us: u32::from_be_bytes([header[24], header[25], header[26], header[27]]),
+        priority: (flags & rpc::PRIORITY_MASK) as u8,
+        no_reply,
+    })
 }

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::DropReason;
+use super::histogram::Histogram;
 use crate::ids::LambdaSlot;
 
 /// A counter with a single writer.
@@ -53,6 +54,16 @@ pub struct LcoreCounters {
     pub sleeps: Counter,
     /// Sleeps that a descriptor ended.
     pub wakes: Counter,
+    /// Requests handed to other lcores.
+    pub handed_over: Counter,
+    /// Requests taken from other lcores.
+    pub taken_over: Counter,
+    /// Doorbells rung for lcores that slept.
+    pub doorbells: Counter,
+    /// Requests that waited for a call's answer.
+    pub suspended: Counter,
+    /// Nanoseconds that the lcore's NPU spent on lambdas: exact where a dispatcher decides, else by samples.
+    pub npu_ns: Counter,
     lambdas: Box<[LambdaCounters]>,
 }
 
@@ -75,6 +86,22 @@ pub struct LambdaCounters {
     pub bad_verdicts: Counter,
     /// Fuel used.
     pub fuel: Counter,
+    /// Requests refused because too many waited or ran: BUSY.
+    pub busy: Counter,
+    /// Requests whose budget had passed before they ran: `DEADLINE_EXCEEDED`.
+    pub late: Counter,
+    /// Requests refused because the lambda is quarantined or not loaded: UNAVAILABLE.
+    pub unavailable: Counter,
+    /// Calls to other lambdas.
+    pub calls: Counter,
+    /// Calls that got no answer in time.
+    pub calls_timed_out: Counter,
+    /// NPU time used, in ns: exact where a dispatcher decides, else by samples.
+    pub npu_ns: Counter,
+    /// From the arrival of a request until it runs, in ns.
+    pub queueing: Histogram,
+    /// NPU time of one request, in ns.
+    pub service: Histogram,
 }
 
 impl LcoreCounters {
@@ -94,6 +121,11 @@ impl LcoreCounters {
             idle_breaths: Counter::default(),
             sleeps: Counter::default(),
             wakes: Counter::default(),
+            handed_over: Counter::default(),
+            taken_over: Counter::default(),
+            doorbells: Counter::default(),
+            suspended: Counter::default(),
+            npu_ns: Counter::default(),
             lambdas: (0..lambdas).map(|_| LambdaCounters::default()).collect(),
         }
     }

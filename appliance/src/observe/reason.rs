@@ -79,6 +79,10 @@ reasons! {
     LambdaBudget = "lambda_budget",
     /// The lambda's verdict or headers made no frame, and there is no caller to tell.
     LambdaVerdict = "lambda_verdict",
+    /// Too many requests wait for the lambda, or run, and the frame has no caller to tell.
+    LambdaBusy = "lambda_busy",
+    /// The lambda is quarantined, and the frame has no caller to tell.
+    LambdaQuarantined = "lambda_quarantined",
     /// The rule's lambda is not there any more.
     LambdaGone = "lambda_gone",
     /// The lcore has no queue of the port that it leaves on.

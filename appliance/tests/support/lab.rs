@@ -1,35 +1,82 @@
-//! One lcore of an appliance on simulated ports: no root, no hugepages, virtual time.
+//! An appliance on simulated ports: no root, no hugepages, virtual time. One lcore polls; more NPUs can be behind its dispatcher.
 
+use std::cell::Cell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
-use lnic::breath::Breath;
+use lnic::breath::{Breath, Clock};
 use lnic::control::build;
+use lnic::dispatcher::{Limits as DispatcherLimits, NpuSet, Share};
 use lnic::frame::Frame as _;
-use lnic::ids::{Generation, LambdaId, LambdaRef, LambdaSlot, PortId};
-use lnic::island::Npu;
-use lnic::lambda::{Engine, Image, Instance, Limits};
-use lnic::matcher::{Egress, Rule, Table};
+use lnic::handoff::{Client, Server, memory};
+use lnic::ids::{Generation, LambdaId, LambdaRef, LambdaSlot, NpuId, PortId};
+use lnic::island::{Budget, Loaded, Npu, Quarantine};
+use lnic::lambda::{Engine, HostSide, Image, Instance, Limits};
+use lnic::matcher::{Directory, Egress, Rule, Table};
 use lnic::observe::DropReason;
 use lnic::observe::counters::LcoreCounters;
 use lnic::parser::Interface;
-use lnic::path::{Attachment, Path, Role};
+use lnic::path::{Attachment, Dispatcher, Feed, Mail, Parts, Path, Place, Role, Stock};
 use lnic::port::sim::{SimFrame, SimPeer, SimPool, SimPort};
 use lnic::port::{Capabilities, Port};
 
 use super::frames::{OUR_IPV4, OUR_IPV6, OUR_MAC, RPC_PORT};
 
-pub type SimBreath = Breath<SimFrame, fn() -> u64>;
+pub type SimBreath = Breath<SimFrame, SimClock>;
+
+/// Virtual time: every look at it lets a little pass. Clones tell the same time.
+#[derive(Clone)]
+pub struct SimClock {
+    now_ns: Rc<Cell<u64>>,
+    step_ns: u64,
+    real: Option<fn() -> u64>,
+}
+
+impl SimClock {
+    pub fn new(step_ns: u64) -> Self {
+        Self { now_ns: Rc::new(Cell::new(1_000)), step_ns, real: None }
+    }
+
+    /// Real time, for benchmarks.
+    pub fn real(read: fn() -> u64) -> Self {
+        Self { real: Some(read), ..Self::new(0) }
+    }
+
+    pub fn pass(&self, ns: u64) {
+        self.now_ns.set(self.now_ns.get() + ns);
+    }
+}
+
+impl Clock for SimClock {
+    #[inline]
+    fn now_ns(&mut self) -> u64 {
+        if let Some(read) = self.real {
+            return read();
+        }
+        self.pass(self.step_ns);
+        self.now_ns.get()
+    }
+}
 
 /// A lambda to deploy; its ID on the wire is its place, from 1.
+#[derive(Clone)]
 pub struct Deployed {
     pub wasm: Vec<u8>,
     pub entry: &'static str,
     pub fuel: u64,
+    /// NPU time that the fuel stands for.
+    pub budget_ns: u64,
     pub egress: Egress,
     pub parameters: Vec<u8>,
     /// Rules besides its λ-RPC ID.
     pub rules: Vec<fn(Rule) -> Rule>,
+    pub weight: u32,
+    pub queue: u32,
+    /// Requests of it that may be under way, if it calls others.
+    pub in_flight: u32,
+    pub pinned: bool,
 }
 
 impl Deployed {
@@ -38,9 +85,14 @@ impl Deployed {
             wasm,
             entry,
             fuel: 1_000_000,
+            budget_ns: 1_000_000_000,
             egress: Egress::Reply,
             parameters: Vec::new(),
             rules: Vec::new(),
+            weight: 1,
+            queue: 256,
+            in_flight: 1,
+            pinned: false,
         }
     }
 
@@ -63,6 +115,32 @@ pub fn built(folder: &str) -> Vec<u8> {
     std::fs::read(output.path()).expect("built module")
 }
 
+/// Builds a lambda named `entry` from C.
+pub fn built_from(source: &str, entry: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    std::fs::write(folder.path().join(format!("{entry}.c")), source).expect("source");
+    let output = folder.path().join("module.wasm");
+    let options = build::Options { output: Some(output.clone()), ..build::Options::default() };
+    build::build(folder.path(), &options).expect("lambda builds");
+    std::fs::read(output).expect("built module")
+}
+
+/// A lambda that turns a loop so many times and answers with what it was sent.
+pub fn spinner(turns: u32) -> Vec<u8> {
+    built_from(
+        &format!(
+            "#include <lambda.h>
+             LAMBDA(spin) {{
+                 for (uint32_t turn = 0; turn < {turns}; turn++) {{
+                     __asm__ volatile(\"\" : : : \"memory\");
+                 }}
+                 return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
+             }}"
+        ),
+        "spin",
+    )
+}
+
 /// A module whose entry has this body.
 pub fn module(body: &str) -> String {
     format!(
@@ -75,11 +153,85 @@ pub fn module(body: &str) -> String {
     )
 }
 
+/// How the appliance is made.
+pub struct Setup {
+    pub host_port: bool,
+    pub capabilities: Capabilities,
+    pub clock: SimClock,
+    /// A dispatcher with these limits; else run-to-completion.
+    pub dispatcher: Option<DispatcherLimits>,
+    /// The polling lcore has an NPU.
+    pub npu_here: bool,
+    /// NPUs on lcores of their own.
+    pub npus: u16,
+    /// Failures within a second that quarantine a lambda.
+    pub failures: u32,
+    pub stock: Stock,
+    pub frames: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            host_port: false,
+            capabilities: Capabilities::default(),
+            clock: SimClock::new(0),
+            dispatcher: None,
+            npu_here: true,
+            npus: 0,
+            failures: 0,
+            stock: Stock::default(),
+            frames: 512,
+        }
+    }
+}
+
+/// A dispatcher's limits as the default configuration has them.
+pub const LIMITS: DispatcherLimits =
+    DispatcherLimits { npu_in_flight: 16, waiting: 4096, quantum_cycles: 1_000, patience: 64 };
+
+impl Setup {
+    /// A dispatcher with an NPU on its own lcore.
+    pub fn dispatcher() -> Self {
+        Self { dispatcher: Some(LIMITS), stock: Stock { jobs: 4200, calls: 0 }, ..Self::default() }
+    }
+}
+
 pub struct Lab {
     pub breath: SimBreath,
+    /// Lcores with an NPU and nothing else; `None` for one that died.
+    pub npus: Vec<Option<SimBreath>>,
     pub peers: Vec<SimPeer>,
     pub pool: SimPool,
+    /// The polling lcore's.
     pub counters: Arc<LcoreCounters>,
+    /// Those of the lcores in `npus`.
+    pub npu_counters: Vec<Arc<LcoreCounters>>,
+    pub quarantine: Arc<Quarantine>,
+    pub mail: Mail,
+    pub host: HostSide,
+    pub clock: SimClock,
+    made: Vec<Made>,
+}
+
+/// A deployed lambda, to make more instances of.
+struct Made {
+    image: Image,
+    reference: LambdaRef,
+    id: LambdaId,
+    lambda: Deployed,
+    host: HostSide,
+}
+
+impl Made {
+    fn load(&self) -> Box<Loaded> {
+        let suspends = self.image.shape().suspends;
+        let instances = (0..if suspends { self.lambda.in_flight } else { 1 })
+            .map(|_| Instance::new(&self.image, self.lambda.fuel, &self.host).expect("instantiates"))
+            .collect();
+        let budget = Budget { fuel: self.lambda.fuel, time_ns: self.lambda.budget_ns };
+        Loaded::new(self.id, self.reference.generation, budget, instances)
+    }
 }
 
 pub fn interface(port: u16) -> Interface {
@@ -108,27 +260,126 @@ impl Lab {
         adjust: impl Fn(&mut Interface),
         wrap: impl Fn(Box<dyn Port<SimFrame>>) -> Box<dyn Port<SimFrame>>,
     ) -> Self {
-        let pool = SimPool::new(512, 2048);
-        let counters = Arc::new(LcoreCounters::new(lambdas.len()));
-        let (npu, rules) = deploy(lambdas);
-        let host = host_port.then_some(PortId::new(1));
+        Self::build(lambdas, Setup { host_port, capabilities, ..Setup::default() }, adjust, wrap)
+    }
+
+    pub fn of(lambdas: Vec<Deployed>, setup: Setup) -> Self {
+        Self::build(lambdas, setup, |_| {}, |port| port)
+    }
+
+    fn build(
+        lambdas: Vec<Deployed>,
+        setup: Setup,
+        adjust: impl Fn(&mut Interface),
+        wrap: impl Fn(Box<dyn Port<SimFrame>>) -> Box<dyn Port<SimFrame>>,
+    ) -> Self {
+        let pool = SimPool::new(setup.frames, 2048);
+        let host = setup.host_port.then_some(PortId::new(1));
         let mut attachments = Vec::new();
         let mut ports: Vec<Option<Box<dyn Port<SimFrame>>>> = Vec::new();
         let mut peers = Vec::new();
         let roles = [Some(Role::Wire { host }), host.map(|_| Role::Host { wire: PortId::new(0) })];
         for (at, role) in (0u16..).zip(roles.into_iter().flatten()) {
-            let (port, peer) = SimPort::pair(&pool, capabilities);
+            let (port, peer) = SimPort::pair(&pool, setup.capabilities);
             let mut interface = interface(at);
             interface.promiscuous = matches!(role, Role::Host { .. });
             adjust(&mut interface);
-            attachments.push(Attachment { interface, role, tx_checksum: capabilities.tx_checksum });
+            attachments.push(Attachment { interface, role, tx_checksum: setup.capabilities.tx_checksum });
             ports.push(Some(wrap(Box::new(port))));
             peers.push(peer);
         }
+        let log = HostSide::new(64);
+        let (made, rules) = compile(lambdas, &log);
         let table = Arc::new(Table::build(rules).expect("rules"));
-        let path = Path::new(attachments, table, npu, Arc::clone(&counters));
-        let clock: fn() -> u64 = || 1_000;
-        Self { breath: Breath::new(ports, path, clock, Arc::clone(&counters)), peers, pool, counters }
+        let directory = Arc::new(Directory::new(made.iter().map(|made| (made.id, made.reference))));
+        let quarantine = Arc::new(Quarantine::new(made.len(), setup.failures, 1_000_000_000));
+        let mail = Mail::new(made.len());
+        let parts = |ports: Vec<Option<Box<dyn Port<SimFrame>>>>, npu: Npu| Parts {
+            ports,
+            attachments: attachments.clone(),
+            table: Arc::clone(&table),
+            directory: Arc::clone(&directory),
+            places: Vec::new(),
+            quarantine: Arc::clone(&quarantine),
+            npu,
+            dispatcher: None,
+            clients: Vec::new(),
+            servers: Vec::new(),
+            stock: setup.stock,
+            suspended_here: Arc::default(),
+            fuel_per_us: 1_000,
+            counters: Arc::new(LcoreCounters::new(made.len())),
+        };
+        let stocked = || {
+            let mut npu = Npu::new(made.len());
+            for made in made.iter().filter(|made| setup.dispatcher.is_none() || !made.lambda.pinned) {
+                npu.load(made.reference, made.load());
+            }
+            npu
+        };
+        let mut feeds = if setup.npu_here { vec![Some(Feed::Here)] } else { Vec::new() };
+        let (mut clients, mut npus, mut npu_counters) = (Vec::new(), Vec::new(), Vec::new());
+        let mut servers: Vec<Server<SimFrame>> = Vec::new();
+        for at in 0..setup.npus {
+            let suspended: Arc<AtomicU32> = Arc::default();
+            feeds.push(Some(Feed::Client(at as u8, Arc::clone(&suspended))));
+            let (client, server): (Client<SimFrame>, _) = memory(2047);
+            clients.push(client);
+            // Calls of its lambdas go to the dispatcher.
+            let (calls, for_calls) = memory(255);
+            servers.push(for_calls);
+            let mut parts = parts(vec![], stocked());
+            parts.places = vec![Place::Client(0); made.len()];
+            parts.clients = vec![calls];
+            parts.servers = vec![server];
+            parts.suspended_here = suspended;
+            let counters = Arc::clone(&parts.counters);
+            npus.push(Some(Breath::new(Path::new(parts, setup.clock.clone()), Arc::clone(&counters))));
+            npu_counters.push(counters);
+        }
+        let mut parts = parts(ports, if setup.npu_here { stocked() } else { Npu::new(made.len()) });
+        if let Some(limits) = setup.dispatcher {
+            parts.places = vec![Place::Dispatcher; made.len()];
+            let all = NpuSet::all(feeds.len());
+            let mut dispatcher =
+                Dispatcher::new(limits, feeds, made.len(), mail.clone(), Arc::clone(&quarantine));
+            for made in &made {
+                let lambda = &made.lambda;
+                let share = Share {
+                    weight: lambda.weight,
+                    queue: lambda.queue,
+                    in_flight: if made.image.shape().suspends { lambda.in_flight } else { 65_535 },
+                    npus: all,
+                    pinned: lambda.pinned,
+                };
+                let held = lambda.pinned.then(|| made.load());
+                dispatcher.deploy(made.reference, share, held).expect("share");
+            }
+            parts.dispatcher = Some(dispatcher);
+        }
+        parts.clients = clients;
+        parts.servers = servers;
+        let counters = Arc::clone(&parts.counters);
+        let breath = Breath::new(Path::new(parts, setup.clock.clone()), Arc::clone(&counters));
+        let clock = setup.clock;
+        Self { breath, npus, peers, pool, counters, npu_counters, quarantine, mail, host: log, clock, made }
+    }
+
+    /// What control does for a lambda whose NPU died.
+    pub fn revive(&mut self) -> usize {
+        let lost: Vec<LambdaSlot> = std::iter::from_fn(|| self.mail.lost.pop()).collect();
+        for slot in &lost {
+            let made = &self.made[slot.index()];
+            let order = lnic::path::Order::Fresh(made.reference, made.load());
+            assert!(self.mail.orders.push(order).is_ok());
+        }
+        lost.len()
+    }
+
+    /// An NPU's lcore dies with all that is on it, and control says so.
+    pub fn kill(&mut self, at: usize, npu: u16) {
+        drop(self.npus[at].take());
+        assert!(self.mail.orders.push(lnic::path::Order::Dead(NpuId::new(npu))).is_ok());
     }
 
     /// Sends one frame to the wire port and returns what comes back there.
@@ -138,9 +389,29 @@ impl Lab {
         self.received(0)
     }
 
+    /// One breath of every lcore. True if there was anything to do.
+    pub fn breathe(&mut self) -> bool {
+        let mut busy = self.breath.once();
+        for npu in self.npus.iter_mut().flatten() {
+            busy |= npu.once();
+        }
+        busy
+    }
+
     /// Breathes until nothing is left to do.
     pub fn settle(&mut self) {
-        while self.breath.once() {}
+        while self.breathe() {}
+    }
+
+    /// A counter of a lambda, summed over lcores.
+    pub fn count(
+        &self,
+        lambda: u32,
+        pick: impl Fn(&lnic::observe::counters::LambdaCounters) -> &lnic::observe::counters::Counter,
+    ) -> u64 {
+        let slot = LambdaSlot::new(lambda - 1);
+        let all = std::iter::once(&self.counters).chain(&self.npu_counters);
+        all.filter_map(|counters| counters.lambda(slot)).map(|count| pick(count).get()).sum()
     }
 
     /// What the appliance sent on a port since it was last asked.
@@ -164,21 +435,21 @@ impl Lab {
     }
 }
 
-fn deploy(lambdas: Vec<Deployed>) -> (Npu, Vec<Rule>) {
+fn compile(lambdas: Vec<Deployed>, host: &HostSide) -> (Vec<Made>, Vec<Rule>) {
     let engine = Engine::new().expect("engine");
     engine.prepare_thread();
-    let mut npu = Npu::new();
+    let mut all = Vec::new();
     let mut rules = Vec::new();
     for (slot, lambda) in (0u32..).zip(lambdas) {
         let reference = LambdaRef { slot: LambdaSlot::new(slot), generation: Generation::new(1) };
         let id = LambdaId::new(slot + 1);
         let image =
             Image::compile(&engine, &lambda.wasm, lambda.entry, &Limits::default()).expect("compiles");
-        npu.load(reference, id, Instance::new(&image, lambda.fuel).expect("instantiates"));
         let parameters = lnic::matcher::Parameters::new(&lambda.parameters).expect("parameters");
         let base = Rule { egress: lambda.egress, parameters, ..Rule::any(reference) };
         rules.push(Rule { rpc_lambda: Some(id), ..base.clone() });
         rules.extend(lambda.rules.iter().map(|rule| rule(base.clone())));
+        all.push(Made { image, reference, id, lambda, host: host.of(id) });
     }
-    (npu, rules)
+    (all, rules)
 }

@@ -2,7 +2,7 @@
 //!
 //! A lambda is a wasm32 module that exports its linear memory (`memory`), its entry function
 //! `(i32 headers, i32 match_data) -> i32 verdict`, the globals [`EXPORT_HEAP_BASE`] and [`EXPORT_STACK_POINTER`], and a
-//! function named [`EXPORT_VERSION`] that says which ABI it was built for. It imports nothing.
+//! function named [`EXPORT_VERSION`] that says which ABI it was built for. It may import [`IMPORT_CALL`] and [`IMPORT_LOG`].
 //!
 //! The host uses [`IO_BYTES`] of the lambda's memory from `__heap_base`, rounded up to [`IO_ALIGN`]:
 //! [`Headers`] at [`IO_HEADERS`], [`MatchData`] at [`IO_MATCH_DATA`], the payload at [`IO_PAYLOAD`].
@@ -28,8 +28,24 @@ pub const EXPORT_MEMORY: &str = "memory";
 pub const EXPORT_HEAP_BASE: &str = "__heap_base";
 /// Exported mutable global: reset after a trap, else the shadow stack leaks.
 pub const EXPORT_STACK_POINTER: &str = "__stack_pointer";
+/// Optional exported global: first byte after the lambda's data, zeroed variables included. Without it nobody can know that
+/// there are none, and the lambda counts as one that has.
+pub const EXPORT_DATA_END: &str = "__data_end";
 /// Optional export `() -> ()`: runs once per NPU before the first packet.
 pub const EXPORT_INIT: &str = "init";
+
+/// Module of everything that a lambda may import.
+pub const IMPORT_MODULE: &str = "lnic";
+/// `(lambda_id, request, request_bytes, reply, reply_capacity, timeout_us: i32) -> i32`: calls another lambda and waits for its
+/// reply, or until the time-out. Bytes of the reply, or minus a status of λ-RPC. A request or a buffer over
+/// [`PAYLOAD_CAPACITY`] and a time-out below 1 are `INVALID_ARGUMENT`; a reply that does not fit is `OUT_OF_RANGE`; what lies
+/// outside the memory traps. [`EXPORT_INIT`] cannot wait: there it is `UNAVAILABLE`.
+pub const IMPORT_CALL: &str = "call";
+/// `(text, bytes: i32)`: a line for the appliance's log; what is longer than [`LOG_CAPACITY`] is cut off, what is too often is
+/// counted and dropped.
+pub const IMPORT_LOG: &str = "log";
+/// Most bytes of a log line.
+pub const LOG_CAPACITY: usize = 240;
 
 /// Alignment of the I/O area in bytes.
 pub const IO_ALIGN: usize = 64;

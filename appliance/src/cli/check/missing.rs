@@ -7,7 +7,7 @@ use crate::control::config::{Kind, Machine, Problem};
 use crate::control::topology::{DeviceKind, Driver, Pages, Topology};
 use crate::lambda::{Limits, verify};
 
-/// Memory mappings of a process without lambdas, and for each lambda on each worker; generous.
+/// Memory mappings of a process without lambdas, and for each copy of a lambda; generous.
 const BASE_MAPPINGS: u64 = 4_096;
 const LAMBDA_MAPPINGS: u64 = 8;
 
@@ -104,8 +104,8 @@ pub(super) fn missing(
     memory(topology, machine, total_bytes, &mut missing);
     capabilities(privileges, &mut missing);
     devices(topology, machine, &mut missing);
-    let mappings = BASE_MAPPINGS
-        + topology.lambdas.len() as u64 * topology.lcores.workers.len() as u64 * LAMBDA_MAPPINGS;
+    let mappings =
+        BASE_MAPPINGS + topology.lambdas.len() as u64 * topology.npus.len() as u64 * LAMBDA_MAPPINGS;
     if let Some(limit) = machine.max_map_count.filter(|limit| *limit < mappings) {
         missing.push(Missing {
             what: format!("vm.max_map_count is {limit}, {mappings} memory mappings may be needed"),

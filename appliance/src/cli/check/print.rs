@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::report::{Report, Worker};
+use super::report::Report;
+use super::roles::{Island, Worker};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,26 +44,67 @@ impl fmt::Display for Report {
 impl Report {
     fn cores(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nCores (given: {})", self.cores.given)?;
-        let mut rows = vec![vec![
-            "main".into(),
-            "lcore 0".into(),
-            format!("CPU {}", self.cores.main_cpu),
-            "sleeps; control threads".into(),
-        ]];
-        let polls = |worker: &Worker| {
-            let queues = worker.polls.iter().map(|queue| format!("{} queue {}", queue.port, queue.queue));
-            let queues = queues.collect::<Vec<_>>().join(", ");
-            if queues.is_empty() { "polls nothing".into() } else { format!("polls {queues}") }
+        let mut rows = vec![lcore(0, self.cores.main_cpu, "main".into(), "sleeps; control threads".into())];
+        for worker in &self.cores.workers {
+            rows.push(lcore(worker.lcore, worker.cpu, self.roles(worker), self.duties(worker)));
+        }
+        table(f, rows)?;
+        writeln!(f, "\nScheduling: {}", self.scheduling.mode)?;
+        let island = |island: &Island| {
+            let node =
+                island.numa_node.map_or_else(|| "no NUMA node".into(), |node| format!("NUMA node {node}"));
+            vec![format!("island {}", island.name), node, npus(&island.npus)]
         };
-        rows.extend(self.cores.workers.iter().map(|worker| {
-            vec![
-                "worker".into(),
-                format!("lcore {}", worker.lcore),
-                format!("CPU {}", worker.cpu),
-                polls(worker),
-            ]
-        }));
+        let mut rows: Vec<Vec<String>> = self.islands.iter().map(island).collect();
+        if !self.dispatchers.is_empty() {
+            let scheduling = &self.scheduling;
+            rows.push(vec![
+                "queues".into(),
+                format!("{} frames for each lambda", scheduling.queue_frames),
+                format!(
+                    "{} for all of a dispatcher, {} handed to an NPU",
+                    scheduling.waiting_frames, scheduling.in_flight
+                ),
+            ]);
+        }
+        let fuel = self.budget.fuel_per_us;
+        rows.push(vec![
+            "budget".into(),
+            format!("{} µs, at most {} µs", self.budget.default_us, self.budget.max_us),
+            fuel.map_or_else(
+                || "fuel per µs is measured at the start".into(),
+                |fuel| format!("{fuel} fuel per µs"),
+            ),
+        ]);
+        rows.push(match self.quarantine.failures {
+            0 => vec!["quarantine".into(), "never".into()],
+            failures => vec![
+                "quarantine".into(),
+                format!("after {failures} failures"),
+                format!("within {} ms", self.quarantine.window_ms),
+            ],
+        });
         table(f, rows)
+    }
+
+    fn roles(&self, worker: &Worker) -> String {
+        let npu = self.npus.iter().find(|npu| Some(npu.npu) == worker.npu);
+        let npu = npu.map(|npu| format!("NPU {} ({})", npu.npu, npu.island));
+        let dispatcher = worker.dispatcher.then(|| "dispatcher".into());
+        [dispatcher, npu].into_iter().flatten().collect::<Vec<String>>().join(", ")
+    }
+
+    fn duties(&self, worker: &Worker) -> String {
+        let queues = worker.polls.iter().map(|queue| format!("{} queue {}", queue.port, queue.queue));
+        let queues = queues.collect::<Vec<_>>().join(", ");
+        let polls = match (worker.poller, queues.as_str()) {
+            (false, _) => None,
+            (true, "") => Some("polls nothing".into()),
+            (true, queues) => Some(format!("polls {queues}")),
+        };
+        let fed = self.dispatchers.iter().find(|dispatcher| dispatcher.lcore == worker.lcore);
+        let feeds = fed.map(|dispatcher| format!("feeds {}", npus(&dispatcher.npus)));
+        [polls, feeds].into_iter().flatten().collect::<Vec<String>>().join("; ")
     }
 
     fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +154,10 @@ impl Report {
                 format!("id {}", lambda.id),
                 lambda.file.display().to_string(),
                 format!("entry {}", lambda.entry),
-                format!("budget {}", lambda.budget_fuel),
+                format!("weight {}", lambda.weight),
+                format!("budget {} µs", lambda.budget_us),
+                format!("concurrency {}", lambda.concurrency),
+                format!("on {}", lambda.islands.join(", ")),
                 format!("egress {}", lambda.egress),
             ]
         });
@@ -128,6 +173,16 @@ impl Report {
         });
         table(f, rows.collect())
     }
+}
+
+fn lcore(id: u32, cpu: u32, roles: String, duties: String) -> Vec<String> {
+    vec![format!("lcore {id}"), format!("CPU {cpu}"), roles, duties]
+}
+
+/// NPUs by their numbers.
+fn npus(numbers: &[u16]) -> String {
+    let list: Vec<String> = numbers.iter().map(u16::to_string).collect();
+    format!("NPU {}", list.join(", "))
 }
 
 /// MiB with one decimal, aligned.

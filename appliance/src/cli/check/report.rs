@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::missing::{self, Missing, Privilege};
+use super::roles::{self, Budget, Cores, Dispatcher, Island, Npu, Quarantine, Scheduling};
 use crate::control::config::{Machine, Problem};
-use crate::control::topology::{DeviceKind, Driver, LambdaSpec, Pages, PortSpec, Topology};
+use crate::control::topology::{Concurrency, DeviceKind, Driver, LambdaSpec, Pages, PortSpec, Topology};
 use crate::matcher::{Egress, PortRange, Rule, Table, VlanMatch};
 
 /// Bytes of a WebAssembly page.
@@ -23,6 +24,12 @@ pub(super) struct Report {
     /// Nothing is missing.
     pub(super) ready: bool,
     pub(super) cores: Cores,
+    pub(super) islands: Vec<Island>,
+    pub(super) npus: Vec<Npu>,
+    pub(super) dispatchers: Vec<Dispatcher>,
+    pub(super) scheduling: Scheduling,
+    pub(super) quarantine: Quarantine,
+    pub(super) budget: Budget,
     pub(super) memory: Memory,
     pub(super) ports: Vec<Port>,
     pub(super) lambdas: Vec<Lambda>,
@@ -31,28 +38,6 @@ pub(super) struct Report {
     /// Worth knowing, but nothing that keeps the appliance from starting.
     pub(super) notes: Vec<String>,
     pub(super) missing: Vec<Missing>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Cores {
-    /// CPUs that the process was given.
-    pub(super) given: String,
-    pub(super) main_cpu: u32,
-    pub(super) workers: Vec<Worker>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Worker {
-    pub(super) lcore: u32,
-    pub(super) cpu: u32,
-    /// Port queues that it polls.
-    pub(super) polls: Vec<Queue>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Queue {
-    pub(super) port: String,
-    pub(super) queue: u16,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,10 +84,17 @@ pub(super) struct Lambda {
     pub(super) id: u32,
     pub(super) file: PathBuf,
     pub(super) entry: String,
-    pub(super) budget_fuel: u64,
+    pub(super) weight: u32,
+    pub(super) budget_us: u32,
+    pub(super) concurrency: &'static str,
+    pub(super) islands: Vec<String>,
+    /// NPUs of its islands, each of which may have a copy of its memory.
+    pub(super) copies: u64,
+    pub(super) in_flight: u32,
+    pub(super) queue_frames: u32,
     pub(super) egress: &'static str,
     pub(super) rpc: bool,
-    /// Bytes of its linear memory, one for each worker, if its module can be read.
+    /// Bytes of its linear memory, one for each copy, if its module can be read.
     pub(super) memory_bytes: Option<u64>,
 }
 
@@ -118,7 +110,7 @@ pub(super) struct MatchRule {
 impl Report {
     /// Puts together what is known; `absent` is what the configuration names and the machine lacks.
     pub(super) fn new(path: &Path, topology: &Topology, machine: &Machine, absent: Vec<Problem>) -> Self {
-        let lambdas: Vec<Lambda> = topology.lambdas.iter().map(lambda).collect();
+        let lambdas: Vec<Lambda> = topology.lambdas.iter().map(|spec| lambda(spec, topology)).collect();
         let memory = memory(topology, machine, &lambdas);
         let privileges = missing::privileges(topology, machine);
         let missing = missing::missing(topology, machine, absent, &privileges, memory.total_bytes);
@@ -127,7 +119,13 @@ impl Report {
             name: topology.name.clone(),
             socket: topology.socket.clone(),
             ready: missing.is_empty(),
-            cores: cores(topology, machine),
+            cores: roles::cores(topology, machine),
+            islands: roles::islands(topology),
+            npus: roles::npus(topology),
+            dispatchers: roles::dispatchers(topology),
+            scheduling: roles::scheduling(topology),
+            quarantine: roles::quarantine(topology),
+            budget: roles::budget(topology),
             ports: topology.ports.iter().map(|spec| port(spec, topology, machine)).collect(),
             rules: rules(topology),
             notes: notes(topology, machine),
@@ -137,26 +135,6 @@ impl Report {
             missing,
         }
     }
-}
-
-fn wanted_queues(topology: &Topology) -> Vec<u16> {
-    topology.ports.iter().map(|port| topology.wanted_queues(port)).collect()
-}
-
-fn cores(topology: &Topology, machine: &Machine) -> Cores {
-    let polling = topology.polling(&wanted_queues(topology));
-    let workers = topology.lcores.workers.iter().zip(polling).map(|(lcore, polls)| Worker {
-        lcore: lcore.id.raw(),
-        cpu: lcore.cpu.raw(),
-        polls: polls
-            .into_iter()
-            .map(|(port, queue)| Queue {
-                port: topology.ports[port.index()].name.clone(),
-                queue: queue.raw(),
-            })
-            .collect(),
-    });
-    Cores { given: machine.cpu_list(), main_cpu: topology.lcores.main.cpu.raw(), workers: workers.collect() }
 }
 
 fn memory(topology: &Topology, machine: &Machine, lambdas: &[Lambda]) -> Memory {
@@ -170,11 +148,18 @@ fn memory(topology: &Topology, machine: &Machine, lambdas: &[Lambda]) -> Memory 
         Err(want) => (want.page_kib * 1024, want.to_string()),
     };
     let pool = spec.pool_bytes(page_bytes).min(spec.eal_bytes());
+    let waiting = match roles::waiting_frames(topology) {
+        0 => String::new(),
+        frames => {
+            let mib = pool as f64 * frames as f64 / f64::from(spec.pool_frames) / f64::from(1 << 20);
+            format!(", of which {frames} ({mib:.1} MiB) may wait in queues")
+        }
+    };
     let mut lines = vec![
         MemoryLine {
             what: "frame pool".into(),
             bytes: pool,
-            how: format!("{} frames of {} bytes", spec.pool_frames, spec.frame_bytes),
+            how: format!("{} frames of {} bytes{waiting}", spec.pool_frames, spec.frame_bytes),
         },
         MemoryLine {
             what: "rest of DPDK".into(),
@@ -182,13 +167,13 @@ fn memory(topology: &Topology, machine: &Machine, lambdas: &[Lambda]) -> Memory 
             how: format!("eal_mib {} less the pool", spec.eal_mib),
         },
     ];
-    let workers = topology.lcores.workers.len() as u64;
     for lambda in lambdas {
         lines.push(MemoryLine {
             what: format!("lambda {}", lambda.name),
-            bytes: lambda.memory_bytes.unwrap_or(0) * workers,
+            bytes: lambda.memory_bytes.unwrap_or(0) * lambda.copies,
             how: match lambda.memory_bytes {
-                Some(bytes) => format!("{} KiB for each of {workers} workers", bytes / 1024),
+                Some(bytes) if lambda.copies == 1 => format!("{} KiB on one NPU", bytes / 1024),
+                Some(bytes) => format!("{} KiB for each of {} NPUs", bytes / 1024, lambda.copies),
                 None => "not known: its module cannot be read".into(),
             },
         });
@@ -265,13 +250,25 @@ fn state(driver: &Driver, machine: &Machine) -> String {
     }
 }
 
-fn lambda(spec: &LambdaSpec) -> Lambda {
+fn lambda(spec: &LambdaSpec, topology: &Topology) -> Lambda {
+    let islands = || spec.islands.iter().map(|island| &topology.islands[island.index()]);
     Lambda {
         name: spec.name.clone(),
         id: spec.id.raw(),
         file: spec.file.clone(),
         entry: spec.entry.clone(),
-        budget_fuel: spec.budget_fuel,
+        weight: spec.weight,
+        budget_us: spec.budget_us,
+        concurrency: spec.concurrency.name(),
+        islands: islands().map(|island| island.name.clone()).collect(),
+        copies: match spec.concurrency {
+            Concurrency::Pinned => 1,
+            Concurrency::Auto | Concurrency::Replicated => {
+                islands().map(|island| island.npus.len() as u64).sum()
+            }
+        },
+        in_flight: spec.in_flight,
+        queue_frames: spec.queue_frames,
         egress: match spec.egress {
             Egress::Reply => "reply",
             Egress::Any => "any",
@@ -337,10 +334,7 @@ fn conditions(rule: &Rule, topology: &Topology) -> String {
 /// What works, but perhaps not as meant.
 fn notes(topology: &Topology, machine: &Machine) -> Vec<String> {
     let mut notes = Vec::new();
-    let lcores = &topology.lcores;
-    if lcores.workers.iter().any(|worker| worker.cpu == lcores.main.cpu) {
-        notes.push(format!("{} is shared by a worker and the control threads", lcores.main.cpu));
-    }
+    roles::notes(topology, machine, &mut notes);
     if let Ok(Pages::SmallForWant(want)) = topology.memory.pages(machine) {
         let kib = want.page_kib;
         let pages = want.reserved + want.needed - want.free;
@@ -348,12 +342,7 @@ fn notes(topology: &Topology, machine: &Machine) -> Vec<String> {
             "4 KiB pages will be used; for hugepages: echo {pages} > /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages"
         ));
     }
-    let queues = wanted_queues(topology);
-    for (worker, polls) in lcores.workers.iter().zip(topology.polling(&queues)) {
-        if polls.is_empty() {
-            notes.push(format!("{} has nothing to poll: no port has so many queues", worker.id));
-        }
-    }
+    let queues = roles::wanted_queues(topology);
     for (port, &count) in topology.ports.iter().zip(&queues) {
         if let Some(host) = port.host
             && queues[host.index()] < count

@@ -12,6 +12,7 @@ use crate::control::topology::Topology;
 fn bare() -> Machine {
     Machine {
         cpus: vec![Cpu::new(0), Cpu::new(1)],
+        numa_nodes: BTreeMap::from([(Cpu::new(0), 0), (Cpu::new(1), 0)]),
         capabilities: 0,
         interfaces: BTreeSet::from(["eth0".into()]),
         pci_devices: BTreeMap::from([("0000:03:00.0".into(), Some("ixgbe".into()))]),
@@ -140,7 +141,10 @@ fn the_report_for_people() {
     let text = report.to_string();
     for part in [
         "c.toml: appliance \"lnic\", socket /run/lnic/lnic.sock\n",
-        "Cores (given: 0-1)\n  main    lcore 0  CPU 0  sleeps; control threads\n  worker  lcore 1  CPU 1  polls p0 queue 0\n",
+        "Cores (given: 0-1)\n  lcore 0  CPU 0  main             sleeps; control threads\n  lcore 1  CPU 1  NPU 0 (island0)  polls p0 queue 0\n",
+        "\nScheduling: run-to-completion\n  island island0  NUMA node 0               NPU 0\n",
+        "\n  budget          200 µs, at most 10000 µs  fuel per µs is measured at the start\n",
+        "\n  quarantine      after 16 failures         within 1000 ms\n",
         "  total            128.2 MiB  1024.0 MiB available\n",
         "  pages: 4 KiB pages: 64 hugepages of 2048 KiB needed, 3 of 4 reserved are free\n",
         "  p0  net_tap0,iface=lnic0  made at start  10.77.0.1  mtu 1500, queues 1, partial checksums\n",
@@ -156,4 +160,106 @@ fn the_report_for_people() {
     assert_eq!(json["ready"], true);
     assert_eq!(json["cores"]["workers"][0]["polls"][0]["port"], "p0");
     assert_eq!(json["lambdas"][0]["memory_bytes"], 196_608);
+}
+
+/// Two islands on two nodes, a dispatcher for each, one of them beside an NPU.
+const ROLES: &str = r#"
+    [memory]
+    eal_mib = 32
+    pool_frames = 1023
+    [scheduling]
+    mode = "dispatcher"
+    waiting_frames = 256
+    [quarantine]
+    failures = 0
+    [budget]
+    fuel_per_us = 2500
+    [[islands]]
+    name = "near"
+    npus = [1, 2]
+    [[islands]]
+    name = "far"
+    npus = [4, 5]
+    [[dispatchers]]
+    cpu = 3
+    [[dispatchers]]
+    cpu = 4
+"#;
+
+fn six_cpus() -> Machine {
+    let cpus = [0, 1, 2, 3, 4, 5].map(Cpu::new);
+    let numa_nodes = cpus.map(|cpu| (cpu, cpu.raw() / 3)).into();
+    Machine { cpus: cpus.into(), numa_nodes, capabilities: u64::MAX, tun: Access::Usable, ..bare() }
+}
+
+#[test]
+fn roles_for_people() {
+    let card = "[[ports]]\nname = \"p0\"\ndevargs = \"0000:03:00.0\"\n";
+    let lambda = format!("{ECHO}weight = 3\nislands = [\"far\"]\n");
+    let text = report(&format!("{ROLES}{card}{lambda}"), &six_cpus()).to_string();
+    for part in [
+        "
+  lcore 0  CPU 0  main                     sleeps; control threads
+  lcore 1  CPU 1  NPU 0 (near)
+  lcore 2  CPU 2  NPU 1 (near)
+  lcore 3  CPU 3  dispatcher               polls p0 queue 0; feeds NPU 0, 1
+  lcore 4  CPU 4  dispatcher, NPU 2 (far)  polls p0 queue 1; feeds NPU 2, 3
+  lcore 5  CPU 5  NPU 3 (far)
+
+Scheduling: dispatcher
+  island near  NUMA node 0                 NPU 0, 1
+  island far   NUMA node 1                 NPU 2, 3
+  queues       256 frames for each lambda  256 for all of a dispatcher, 16 handed to an NPU
+  budget       200 µs, at most 10000 µs    2500 fuel per µs
+  quarantine   never
+",
+        "1023 frames of 2048 bytes, of which 512 (2.0 MiB) may wait in queues\n",
+        "192 KiB for each of 2 NPUs\n",
+        "  entry echo  weight 3  budget 200 µs  concurrency auto  on far  egress reply\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn roles_for_programs() {
+    let text = format!("{ROLES}{TAP}{ECHO}concurrency = \"pinned\"\nbudget_us = 9\nislands = [\"near\"]\n");
+    let json = serde_json::to_value(report(&text, &six_cpus())).unwrap();
+    let island = |name: &str, node: u32, npus: [u16; 2]| serde_json::json!({"name": name, "numa_node": node, "npus": npus});
+    assert_eq!(json["islands"], serde_json::json!([island("near", 0, [0, 1]), island("far", 1, [2, 3])]));
+    assert_eq!(json["npus"][2], serde_json::json!({"npu": 2, "island": "far", "lcore": 4, "cpu": 4}));
+    assert_eq!(
+        json["dispatchers"],
+        serde_json::json!([{"lcore": 3, "cpu": 3, "npus": [0, 1]}, {"lcore": 4, "cpu": 4, "npus": [2, 3]}])
+    );
+    assert_eq!(
+        json["scheduling"],
+        serde_json::json!({"mode": "dispatcher", "queue_frames": 256, "waiting_frames": 256, "in_flight": 16})
+    );
+    assert_eq!(json["quarantine"], serde_json::json!({"failures": 0, "window_ms": 1000}));
+    assert_eq!(json["budget"], serde_json::json!({"default_us": 200, "max_us": 10000, "fuel_per_us": 2500}));
+    let lambda = &json["lambdas"][0];
+    assert_eq!((&lambda["weight"], &lambda["budget_us"]), (&1.into(), &9.into()));
+    assert_eq!((&lambda["concurrency"], &lambda["copies"]), (&"pinned".into(), &1.into()));
+    assert_eq!(lambda["islands"], serde_json::json!(["near"]));
+    let workers = json["cores"]["workers"].as_array().unwrap();
+    assert_eq!((&workers[2]["npu"], &workers[2]["dispatcher"]), (&serde_json::Value::Null, &true.into()));
+    assert_eq!((&workers[3]["npu"], &workers[3]["dispatcher"]), (&2.into(), &true.into()));
+}
+
+#[test]
+fn roles_that_are_worth_a_word() {
+    let single = report(&format!("{ROLES}{TAP}queues = 1\n"), &six_cpus());
+    assert!(
+        single.notes.contains(
+            &"lcore 4 has nothing to poll, so its NPUs stay idle: no port has so many queues".into()
+        ),
+        "{:?}",
+        single.notes
+    );
+    let across = format!("[[islands]]\nname = \"wide\"\nnpus = [1, 5]\n{TAP}");
+    let note = "island \"wide\" has NPUs on several NUMA nodes: what they share is far from some of them";
+    assert!(report(&across, &six_cpus()).notes.contains(&note.into()));
+    let unknown = Machine { numa_nodes: BTreeMap::new(), ..six_cpus() };
+    assert!(!report(&across, &unknown).notes.contains(&note.into()));
 }

@@ -49,6 +49,7 @@ fn builds_the_lambdas_of_the_repository() {
         assert_eq!(report.module_bytes, std::fs::metadata(&output).unwrap().len());
         let shape = verify(&std::fs::read(&output).unwrap(), entry, &Limits::default()).unwrap();
         assert_eq!(shape.memory_bytes, PAGE_BYTES);
+        assert!(!shape.suspends && !shape.writable_globals, "{name}: {shape:?}");
     }
 }
 
@@ -142,7 +143,10 @@ fn what_a_deployment_refuses_is_not_built() {
         __attribute__((import_module(\"env\"), import_name(\"now\"))) int now(void);\n\
         LAMBDA(importer) { return now(); }\n";
     let error = build(folder(&[("a.c", import)]).path(), &Options::default()).unwrap_err();
-    assert_eq!(error.to_string(), "\"importer\": imports \"env\".\"now\": a lambda imports nothing");
+    assert_eq!(
+        error.to_string(),
+        "\"importer\": imports \"env\".\"now\": a lambda may import \"lnic\".\"call\" and \"lnic\".\"log\" and nothing else"
+    );
 
     let huge = "#include <lambda.h>\nstatic char huge[64 << 20];\nLAMBDA(hoard) { return huge[match_data->length]++; }\n";
     let error = build(folder(&[("a.c", huge)]).path(), &Options::default()).unwrap_err();
@@ -179,6 +183,84 @@ fn memory_has_room_for_data_stack_and_the_io_area() {
     let source = folder(&[("a.c", MINIMAL)]);
     let report = build(source.path(), &Options { stack_bytes: 65_536, ..Options::default() }).unwrap();
     assert_eq!((report.stack_bytes, report.memory_pages), (65_536, 2));
+}
+
+/// What the verifier says of a lambda `a` with this body behind `declarations`.
+fn shape(declarations: &str, body: &str, options: &Options) -> crate::lambda::Shape {
+    let text = format!("#include <lambda.h>\n{declarations}\nLAMBDA(a) {{ {body} }}\n");
+    let source = folder(&[("a.c", &text)]);
+    let report = build(source.path(), options).unwrap();
+    verify(&std::fs::read(report.file).unwrap(), "a", &Limits::default()).unwrap()
+}
+
+#[test]
+fn a_lambda_with_constants_only_has_no_writable_globals() {
+    if !have_tools() {
+        return;
+    }
+    let table = "static const uint16_t table[5] = {7, 5, 3, 2, 1};\n\
+                 static const char *const names[2] = {\"first\", \"second\"};";
+    let read = "return table[match_data->length & 3] + names[match_data->rule & 1][0];";
+    let cases = [
+        ("", "return DROP;", false),
+        (table, read, false),
+        ("static int counter;", "return counter++;", true),
+        // One byte hides in the padding before __heap_base.
+        ("static const char odd[9] = \"constant\"; static char seen;", "seen++; return odd[seen & 7];", true),
+        ("static int counter = 5;", "return counter++;", true),
+        ("", "static int counter; return counter++;", true),
+        (
+            table,
+            "static char last; char was = last; last = (char)match_data->length; return table[was & 3];",
+            true,
+        ),
+    ];
+    for (declarations, body, writable) in cases {
+        for optimise in [Optimise::Speed, Optimise::Size, Optimise::None] {
+            for debug in [false, true] {
+                let options = Options { optimise, debug, ..Options::default() };
+                let found = shape(declarations, body, &options);
+                assert_eq!(
+                    found.writable_globals, writable,
+                    "{declarations} {body} {optimise:?} debug {debug}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn modules_keep_no_names_but_those_of_data_segments() {
+    if !have_tools() {
+        return;
+    }
+    let text = "#include <lambda.h>\nstatic const char greeting[] = \"hello, lambda\";\n\
+        __attribute__((noinline)) static int private_helper(int x) { return greeting[x & 7]; }\n\
+        LAMBDA(a) { return private_helper((int)match_data->length); }\n";
+    let source = folder(&[("a.c", text)]);
+    let has = |options: &Options, name: &str| {
+        let module = std::fs::read(build(source.path(), options).unwrap().file).unwrap();
+        module.windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    let small = Options::default();
+    assert!(has(&small, ".rodata") && !has(&small, "private_helper") && !has(&small, "simd128"));
+    let debug = Options { debug: true, ..Options::default() };
+    assert!(has(&debug, ".rodata") && has(&debug, "private_helper"));
+}
+
+#[test]
+fn host_calls_of_the_header_are_those_of_the_verifier() {
+    if !have_tools() {
+        return;
+    }
+    let body = "char reply[64];\n\
+        int32_t bytes = lnic_call(7, lambda_payload(match_data), match_data->length, reply, sizeof reply, 1000);\n\
+        if (bytes < 0) { lnic_log_text(\"no answer\"); return lambda_reply(headers, match_data, (uint8_t)-bytes, 0); }\n\
+        lnic_log(reply, (uint32_t)bytes);\n\
+        return lambda_reply_with(headers, match_data, STATUS_OK, reply, (uint32_t)bytes);";
+    assert!(shape("", body, &Options::default()).suspends);
+    let logs = shape("", "lnic_log_text(\"hello\"); return DROP;", &Options::default());
+    assert!(!logs.suspends && !logs.writable_globals);
 }
 
 #[test]
@@ -274,6 +356,7 @@ fn the_header_has_the_layout_of_the_abi() {
         ("TO_HOST", i64::from(abi::TO_HOST)),
         ("PAYLOAD_CAPACITY", abi::PAYLOAD_CAPACITY as i64),
         ("PARAMETERS_CAPACITY", abi::PARAMETERS_CAPACITY as i64),
+        ("LOG_CAPACITY", abi::LOG_CAPACITY as i64),
     ] {
         writeln!(text, "_Static_assert({name} == {value}, \"value\");").unwrap();
     }

@@ -108,6 +108,8 @@ impl Capability {
 pub struct Machine {
     /// CPUs that this process may run on, ascending; never empty.
     pub cpus: Vec<Cpu>,
+    /// NUMA node of each of the machine's CPUs; empty if the kernel does not tell.
+    pub numa_nodes: BTreeMap<Cpu, u32>,
     /// Effective capabilities, as bits.
     pub capabilities: u64,
     /// Network interfaces of this network namespace.
@@ -149,6 +151,7 @@ impl Machine {
         let map_count = fs::read_to_string(root.join("proc/sys/vm/max_map_count")).ok();
         Ok(Self {
             cpus,
+            numa_nodes: numa_nodes(&root.join("sys/devices/system/node")),
             capabilities,
             interfaces: names(&root.join("sys/class/net")).collect(),
             pci_devices: pci_devices(&root.join("sys/bus/pci/devices")),
@@ -163,6 +166,12 @@ impl Machine {
     #[must_use]
     pub const fn has(&self, capability: Capability) -> bool {
         self.capabilities >> capability as u8 & 1 == 1
+    }
+
+    /// NUMA node of a CPU, if the kernel tells.
+    #[must_use]
+    pub fn numa_node(&self, cpu: Cpu) -> Option<u32> {
+        self.numa_nodes.get(&cpu).copied()
     }
 
     /// The CPUs as the kernel lists them, such as `0-3,8`.
@@ -204,6 +213,16 @@ fn parse_cpus(list: &str) -> Option<Vec<Cpu>> {
 fn names(folder: &Path) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(folder).ok().into_iter().flatten();
     entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+}
+
+/// `node0/cpulist` and so on; a node that has only memory lists nothing.
+fn numa_nodes(folder: &Path) -> BTreeMap<Cpu, u32> {
+    let nodes = names(folder).filter_map(|name| {
+        let node: u32 = name.strip_prefix("node")?.parse().ok()?;
+        let cpus = parse_cpus(fs::read_to_string(folder.join(&name).join("cpulist")).ok()?.trim())?;
+        Some(cpus.into_iter().map(move |cpu| (cpu, node)))
+    });
+    nodes.flatten().collect()
 }
 
 fn pci_devices(folder: &Path) -> BTreeMap<String, Option<String>> {
@@ -261,9 +280,19 @@ mod tests {
         write("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "64\n");
         write("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "60\n");
         write("sys/bus/pci/devices/0000:03:00.0/vendor", "0x8086\n");
+        write("sys/devices/system/node/node0/cpulist", "0-1,8\n");
+        write("sys/devices/system/node/node1/cpulist", "2\n");
+        write("sys/devices/system/node/node2/cpulist", "\n");
+        write("sys/devices/system/node/power/cpulist", "7\n");
+        write("sys/devices/system/node/online", "0-2\n");
         let machine = Machine::read_at(root.path()).unwrap();
         assert_eq!(machine.cpus, [0, 1, 2, 8].map(Cpu::new));
         assert_eq!(machine.cpu_list(), "0-2,8");
+        assert_eq!(
+            machine.numa_nodes,
+            BTreeMap::from([(0, 0), (1, 0), (2, 1), (8, 0)].map(|(cpu, node)| (Cpu::new(cpu), node)))
+        );
+        assert_eq!((machine.numa_node(Cpu::new(2)), machine.numa_node(Cpu::new(3))), (Some(1), None));
         assert!(machine.has(Capability::NetAdmin) && machine.has(Capability::NetRaw));
         assert!(!machine.has(Capability::IpcLock));
         assert_eq!(machine.available_bytes, 1 << 20);
@@ -283,6 +312,14 @@ mod tests {
         fs::write(root.path().join("proc/self/status"), "CapEff: 0\nCpus_allowed_list: \n").unwrap();
         let error = Machine::read_at(root.path()).unwrap_err().to_string();
         assert!(error.ends_with("no usable \"Cpus_allowed_list\" line"), "{error}");
+    }
+
+    #[test]
+    fn a_machine_without_numa_has_no_nodes() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        fs::write(root.path().join("proc/self/status"), "CapEff: 0\nCpus_allowed_list: 0-1\n").unwrap();
+        assert_eq!(Machine::read_at(root.path()).unwrap().numa_nodes, BTreeMap::new());
     }
 
     #[test]

@@ -130,6 +130,27 @@ impl<'a> Problems<'a> {
         );
         default
     }
+
+    /// The place of a name in a list; noted, with the nearest name, if it is not there. `what` is the kind of thing named.
+    pub(crate) fn named<'n>(
+        &mut self,
+        place: &str,
+        what: &str,
+        value: &Spanned<String>,
+        names: impl Iterator<Item = &'n str> + Clone,
+    ) -> Option<usize> {
+        let wanted = value.get_ref();
+        let found = names.clone().position(|name| name == wanted);
+        if found.is_none() {
+            let hint = match nearest(wanted, names.clone()) {
+                Some(name) => format!("did you mean \"{name}\"?"),
+                None if names.clone().next().is_none() => "there is none".into(),
+                None => format!("there are {}", quoted(names.take(20))),
+            };
+            self.wrong(Some(value.span()), format!("{place}: no {what} \"{wanted}\": {hint}"));
+        }
+        found
+    }
 }
 
 /// Names in quotes, with commas.

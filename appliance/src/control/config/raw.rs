@@ -43,7 +43,15 @@ pub(crate) struct Configuration {
     #[serde(default)]
     pub(crate) rpc: Rpc,
     #[serde(default)]
+    pub(crate) scheduling: Scheduling,
+    #[serde(default)]
+    pub(crate) quarantine: Quarantine,
+    #[serde(default)]
     pub(crate) budget: Budget,
+    #[serde(default)]
+    pub(crate) islands: Vec<Spanned<Island>>,
+    #[serde(default)]
+    pub(crate) dispatchers: Vec<Spanned<Dispatcher>>,
     #[serde(default)]
     pub(crate) ports: Vec<Spanned<Port>>,
     #[serde(default)]
@@ -93,9 +101,40 @@ pub(crate) struct Rpc {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct Scheduling {
+    pub(crate) mode: Value<String>,
+    pub(crate) queue_frames: Value<i64>,
+    pub(crate) waiting_frames: Value<i64>,
+    pub(crate) in_flight: Value<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quarantine {
+    pub(crate) failures: Value<i64>,
+    pub(crate) window_ms: Value<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Budget {
-    pub(crate) default_fuel: Value<i64>,
-    pub(crate) max_fuel: Value<i64>,
+    pub(crate) default_us: Value<i64>,
+    pub(crate) max_us: Value<i64>,
+    pub(crate) fuel_per_us: Value<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Island {
+    pub(crate) name: Value<String>,
+    pub(crate) npus: Value<Vec<Spanned<i64>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dispatcher {
+    pub(crate) cpu: Value<i64>,
+    pub(crate) islands: Value<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,7 +181,12 @@ pub(crate) struct Lambda {
     pub(crate) id: Value<i64>,
     pub(crate) file: Value<String>,
     pub(crate) entry: Value<String>,
-    pub(crate) budget_fuel: Value<i64>,
+    pub(crate) budget_us: Value<i64>,
+    pub(crate) weight: Value<i64>,
+    pub(crate) islands: Value<Vec<Spanned<String>>>,
+    pub(crate) concurrency: Value<String>,
+    pub(crate) in_flight: Value<i64>,
+    pub(crate) queue_frames: Value<i64>,
     pub(crate) egress: Value<String>,
     pub(crate) rpc: Value<bool>,
 }

@@ -126,7 +126,11 @@ fn the_default_configuration_explains_every_key() {
     check(&["lcores"], keys::<raw::Lcores>());
     check(&["idle"], keys::<raw::Idle>());
     check(&["rpc"], keys::<raw::Rpc>());
+    check(&["scheduling"], keys::<raw::Scheduling>());
+    check(&["quarantine"], keys::<raw::Quarantine>());
     check(&["budget"], keys::<raw::Budget>());
+    check(&["islands"], keys::<raw::Island>());
+    check(&["dispatchers"], keys::<raw::Dispatcher>());
     check(&["ports"], keys::<raw::Port>());
     check(&["ports", "fault"], keys::<raw::Fault>());
     check(&["ports", "capture"], keys::<raw::Capture>());

@@ -1,27 +1,91 @@
-//! Judges `[[lambdas]]`.
+//! Lambdas, as `[[lambdas]]` says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::{Budget, LambdaSpec, system};
+use super::{Budget, IslandSpec, Scheduling, scheduling, system};
 use crate::control::config::Problems;
 use crate::control::config::raw;
-use crate::ids::LambdaId;
+use crate::ids::{IslandId, LambdaId};
 use crate::matcher::Egress;
 
 /// Most lambdas of one appliance.
 const LAMBDAS: usize = 65_536;
 /// Longest name: a DNS label's.
 const NAME_BYTES: usize = 63;
+/// Requests of one lambda that may run or be suspended at once on one NPU, if nothing else is said.
+const IN_FLIGHT: u32 = 8;
+
+/// One lambda.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LambdaSpec {
+    /// Its name.
+    pub name: String,
+    /// Its ID on the wire.
+    pub id: LambdaId,
+    /// WebAssembly module.
+    pub file: PathBuf,
+    /// Exported function to call.
+    pub entry: String,
+    /// Its share of the NPUs' time, against other lambdas' weights.
+    pub weight: u32,
+    /// Longest time of one invocation.
+    pub budget_us: u32,
+    /// Islands that it runs on, ascending; never empty.
+    pub islands: Vec<IslandId>,
+    /// Whether several NPUs may run it at once.
+    pub concurrency: Concurrency,
+    /// Requests of it that may run or be suspended at once on one NPU.
+    pub in_flight: u32,
+    /// Requests that may wait for it in one dispatcher.
+    pub queue_frames: u32,
+    /// Where its frames may go.
+    pub egress: Egress,
+    /// λ-RPC messages with its ID reach it without a rule.
+    pub rpc: bool,
+}
+
+/// Whether several NPUs may run a lambda at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// One at a time if the lambda has writable globals, else all.
+    Auto,
+    /// One at a time.
+    Pinned,
+    /// All, each with its own copy of the globals.
+    Replicated,
+}
+
+impl Concurrency {
+    /// All of them.
+    const ALL: [Self; 3] = [Self::Auto, Self::Pinned, Self::Replicated];
+
+    /// The word of the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Pinned => "pinned",
+            Self::Replicated => "replicated",
+        }
+    }
+}
+
+/// What lambdas are judged by.
+pub(super) struct Context<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) budget: &'a Budget,
+    pub(super) scheduling: &'a Scheduling,
+    pub(super) islands: &'a [IslandSpec],
+}
 
 /// Judges all lambdas.
 pub(super) fn lambdas(
     raw: &[Spanned<raw::Lambda>],
-    folder: &Path,
-    budget: &Budget,
+    context: &Context<'_>,
     problems: &mut Problems<'_>,
 ) -> Vec<LambdaSpec> {
     if let Some(extra) = raw.get(LAMBDAS) {
@@ -31,7 +95,7 @@ pub(super) fn lambdas(
     let mut ids: HashMap<LambdaId, usize> = HashMap::new();
     let mut lambdas: Vec<LambdaSpec> = Vec::new();
     for (at, raw) in raw.iter().take(LAMBDAS).enumerate() {
-        let lambda = one(at, raw, folder, budget, problems);
+        let lambda = one(at, raw, context, problems);
         if let Some(name) = &raw.get_ref().name
             && names.insert(name.get_ref(), at).is_some()
         {
@@ -55,8 +119,7 @@ pub(super) fn lambdas(
 fn one(
     at: usize,
     raw: &Spanned<raw::Lambda>,
-    folder: &Path,
-    budget: &Budget,
+    context: &Context<'_>,
     problems: &mut Problems<'_>,
 ) -> LambdaSpec {
     let span = Some(raw.span());
@@ -87,18 +150,56 @@ fn one(
     let ways = [("reply", Egress::Reply), ("any", Egress::Any)];
     LambdaSpec {
         id: LambdaId::new(problems.integer(&format!("{place}: id"), &raw.id, 0..=u32::MAX, 0)),
-        file: file(&place, &raw.file, span, folder, problems),
+        file: file(&place, &raw.file, span, context.folder, problems),
         entry,
-        budget_fuel: problems.integer(
-            &format!("{place}: budget_fuel"),
-            &raw.budget_fuel,
-            1..=budget.max_fuel,
-            budget.default_fuel,
+        weight: problems.integer(&format!("{place}: weight"), &raw.weight, 1..=1_000, 1),
+        budget_us: problems.integer(
+            &format!("{place}: budget_us"),
+            &raw.budget_us,
+            1..=context.budget.max_us,
+            context.budget.default_us,
+        ),
+        islands: islands(&place, &raw.islands, context.islands, problems),
+        concurrency: problems.choice(
+            &format!("{place}: concurrency"),
+            &raw.concurrency,
+            &Concurrency::ALL.map(|concurrency| (concurrency.name(), concurrency)),
+            Concurrency::Auto,
+        ),
+        in_flight: problems.integer(&format!("{place}: in_flight"), &raw.in_flight, 1..=64, IN_FLIGHT),
+        queue_frames: scheduling::queue_frames(
+            &format!("{place}:"),
+            &raw.queue_frames,
+            context.scheduling.queue_frames,
+            problems,
         ),
         egress: problems.choice(&format!("{place}: egress"), &raw.egress, &ways, Egress::Reply),
         rpc: raw.rpc.as_ref().is_none_or(|value| *value.get_ref()),
         name,
     }
+}
+
+/// The islands that are named; all if none are.
+fn islands(
+    place: &str,
+    value: &raw::Value<Vec<Spanned<String>>>,
+    islands: &[IslandSpec],
+    problems: &mut Problems<'_>,
+) -> Vec<IslandId> {
+    let Some(value) = value else { return islands.iter().map(|island| island.id).collect() };
+    if value.get_ref().is_empty() {
+        problems.wrong(Some(value.span()), format!("{place}: islands: names none"));
+    }
+    let mut chosen = BTreeSet::new();
+    for name in value.get_ref() {
+        let known = islands.iter().map(|island| island.name.as_str());
+        let Some(index) = problems.named(place, "island", name, known) else { continue };
+        if !chosen.insert(islands[index].id) {
+            let text = format!("{place}: islands: \"{}\" is listed twice", name.get_ref());
+            problems.wrong(Some(name.span()), text);
+        }
+    }
+    chosen.into_iter().collect()
 }
 
 fn is_name(name: &str) -> bool {

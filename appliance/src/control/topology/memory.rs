@@ -105,6 +105,12 @@ impl Memory {
         }
     }
 
+    /// Frames that may wait in dispatchers' queues; the ports need the others.
+    #[must_use]
+    pub const fn queueable_frames(&self) -> u32 {
+        self.pool_frames.div_ceil(2)
+    }
+
     /// Bytes of everything that DPDK gets.
     #[must_use]
     pub fn eal_bytes(&self) -> u64 {

@@ -30,7 +30,9 @@ pub(super) struct Context<'a> {
     pub(super) folder: &'a Path,
     pub(super) machine: &'a Machine,
     pub(super) memory: &'a Memory,
-    pub(super) workers: u16,
+    /// Lcores that poll, and what they are called.
+    pub(super) pollers: u16,
+    pub(super) polled_by: &'static str,
 }
 
 /// Judges all ports.
@@ -96,7 +98,7 @@ fn one(id: PortId, raw: &Spanned<raw::Port>, context: &Context<'_>, problems: &m
         id,
         mac: mac(&place, &raw.mac, problems),
         mtu: mtu(&place, raw, ipv6.is_some(), context.memory, problems),
-        queues: queues(&place, raw, &driver, device_queues, context.workers, problems),
+        queues: queues(&place, raw, &driver, device_queues, context, problems),
         promiscuous: raw.promiscuous.as_ref().is_some_and(|value| *value.get_ref()),
         partial_checksums: automatic(
             &format!("{place}: partial_checksums"),
@@ -318,12 +320,12 @@ fn queues(
     raw: &raw::Port,
     driver: &Driver,
     device: Option<u16>,
-    workers: u16,
+    context: &Context<'_>,
     problems: &mut Problems<'_>,
 ) -> Queues {
-    let Some(value) = &raw.queues else { return Queues::PerWorker };
+    let Some(value) = &raw.queues else { return Queues::PerPoller };
     let count = match value.get_ref() {
-        Scalar::Text(text) if text == "auto" => return Queues::PerWorker,
+        Scalar::Text(text) if text == "auto" => return Queues::PerPoller,
         Scalar::Integer(count) => u16::try_from(*count).ok().filter(|count| *count > 0),
         _ => None,
     };
@@ -332,13 +334,14 @@ fn queues(
             Some(value.span()),
             format!("{place}: queues: {}: allowed are \"auto\" and a number from 1", value.get_ref()),
         );
-        return Queues::PerWorker;
+        return Queues::PerPoller;
     };
-    if count > workers {
+    let Context { pollers, polled_by, .. } = context;
+    if count > *pollers {
         problems.wrong(
             Some(value.span()),
             format!(
-                "{place}: queues: {count}, over the number of workers, {workers}: nobody would poll the rest"
+                "{place}: queues: {count}, over the number of {polled_by}, {pollers}: nobody would poll the rest"
             ),
         );
     }

@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::{LambdaSpec, PortSpec};
 use crate::control::config::raw::{self, Scalar, Value};
-use crate::control::config::{Problems, nearest, quoted};
+use crate::control::config::{Problems, quoted};
 use crate::ids::{Generation, LambdaRef, LambdaSlot};
 use crate::matcher::{Error, Parameters, PortRange, Prefix, Rule, VlanMatch};
 
@@ -49,12 +49,12 @@ fn one(
     match &raw.lambda {
         Some(value) => {
             let names = lambdas.iter().map(|lambda| lambda.name.as_str());
-            slot = named(&place, "lambda", value, names, problems).unwrap_or(0);
+            slot = problems.named(&place, "lambda", value, names).unwrap_or(0);
         }
         None => problems.wrong(Some(span.clone()), format!("{place}: names no lambda")),
     }
     let port = raw.port.as_ref().and_then(|value| {
-        let index = named(&place, "port", value, ports.iter().map(|port| port.name.as_str()), problems)?;
+        let index = problems.named(&place, "port", value, ports.iter().map(|port| port.name.as_str()))?;
         Some(ports[index].id)
     });
     let rule = Rule {
@@ -107,27 +107,6 @@ fn together(place: &str, rule: &Rule, span: std::ops::Range<usize>, problems: &m
             format!("{place}: ether_type {ether_type:#06x} is not that of its prefixes, {family:#06x}"),
         );
     }
-}
-
-/// The place of a name in a list.
-fn named<'n>(
-    place: &str,
-    key: &str,
-    value: &Spanned<String>,
-    names: impl Iterator<Item = &'n str> + Clone,
-    problems: &mut Problems<'_>,
-) -> Option<usize> {
-    let wanted = value.get_ref();
-    let found = names.clone().position(|name| name == wanted);
-    if found.is_none() {
-        let hint = match nearest(wanted, names.clone()) {
-            Some(name) => format!("did you mean \"{name}\"?"),
-            None if names.clone().next().is_none() => "there is none".into(),
-            None => format!("there are {}", quoted(names.take(20))),
-        };
-        problems.wrong(Some(value.span()), format!("{place}: no {key} \"{wanted}\": {hint}"));
-    }
-    found
 }
 
 fn vlan(place: &str, value: &Value<Scalar>, problems: &mut Problems<'_>) -> VlanMatch {

@@ -1,19 +1,16 @@
-//! Judges what concerns the appliance as a whole: names, lcores, idling, budgets.
+//! Judges what concerns the appliance as a whole: names, roles of CPUs, idling.
 
-use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use toml::Spanned;
-
-use super::{Budget, DEFAULT_SOCKET, Idle, Lcore, Lcores, Sleep, Topology, lambdas, memory, ports, rules};
-use crate::control::config::raw::{self, Scalar, Value};
-use crate::control::config::{Cpu, Machine, Problems};
-use crate::ids::LcoreId;
+use super::{
+    DEFAULT_SOCKET, DispatcherSpec, Idle, IslandSpec, Lcores, NpuSpec, SchedulingMode, Sleep, Topology,
+};
+use super::{dispatchers, islands, lambdas, lcores, memory, ports, rules, scheduling};
+use crate::control::config::raw::{self, Value};
+use crate::control::config::{Machine, Problems};
 
 /// Longest path that a unix socket can have, without its final zero.
 const SOCKET_PATH_BYTES: usize = 107;
-/// DPDK's lcores (`RTE_MAX_LCORE`), less the main one.
-const WORKERS: usize = 127;
 /// UDP port that λ-RPC has if nothing else is said.
 const RPC_PORT: u16 = 4793;
 
@@ -25,11 +22,18 @@ pub(super) fn topology(
     problems: &mut Problems<'_>,
 ) -> Topology {
     let memory = memory::memory(&raw.memory, problems);
-    let lcores = lcores(&raw.lcores, machine, problems);
-    let budget = budget(&raw.budget, problems);
-    let workers = lcores.workers.len() as u16;
-    let ports = ports::ports(raw, &ports::Context { folder, machine, memory: &memory, workers }, problems);
-    let lambdas = lambdas::lambdas(&raw.lambdas, folder, &budget, problems);
+    let mode = scheduling::mode(&raw.scheduling, problems);
+    let Roles { lcores, islands, npus, dispatchers } = roles(raw, mode, machine, problems);
+    let scheduling = scheduling::scheduling(&raw.scheduling, mode, dispatchers.len(), &memory, problems);
+    let budget = scheduling::budget(&raw.budget, problems);
+    let (pollers, polled_by) = match mode {
+        SchedulingMode::RunToCompletion => (lcores.workers.len(), "workers"),
+        SchedulingMode::Dispatcher => (dispatchers.len(), "dispatchers"),
+    };
+    let context = ports::Context { folder, machine, memory: &memory, pollers: pollers as u16, polled_by };
+    let ports = ports::ports(raw, &context, problems);
+    let context = lambdas::Context { folder, budget: &budget, scheduling: &scheduling, islands: &islands };
+    let lambdas = lambdas::lambdas(&raw.lambdas, &context, problems);
     let rules = rules::rules(&raw.rules, &ports, &lambdas, problems);
     Topology {
         name: name(&raw.name, problems),
@@ -39,11 +43,45 @@ pub(super) fn topology(
         lcores,
         idle: idle(&raw.idle, problems),
         rpc_port: problems.integer("[rpc] port", &raw.rpc.port, 1..=u16::MAX, RPC_PORT),
+        scheduling,
+        quarantine: scheduling::quarantine(&raw.quarantine, problems),
         budget,
+        islands,
+        npus,
+        dispatchers,
         ports,
         lambdas,
         rules,
     }
+}
+
+/// Which CPU does what.
+struct Roles {
+    lcores: Lcores,
+    islands: Vec<IslandSpec>,
+    npus: Vec<NpuSpec>,
+    dispatchers: Vec<DispatcherSpec>,
+}
+
+fn roles(
+    raw: &raw::Configuration,
+    mode: SchedulingMode,
+    machine: &Machine,
+    problems: &mut Problems<'_>,
+) -> Roles {
+    let mut island_drafts = islands::written(&raw.islands, machine, problems);
+    let mut dispatcher_drafts = dispatchers::written(&raw.dispatchers, mode, machine, problems);
+    let lcores = lcores::lcores(raw, &island_drafts, &dispatcher_drafts, machine, problems);
+    if island_drafts.is_empty() {
+        let cpus = dispatchers::npu_cpus(&dispatcher_drafts, &lcores);
+        island_drafts = islands::by_numa_node(cpus.into_iter(), machine);
+    }
+    if mode == SchedulingMode::Dispatcher && dispatcher_drafts.is_empty() {
+        dispatcher_drafts.push(dispatchers::default(&mut island_drafts, &lcores));
+    }
+    let (islands, npus) = islands::number(&island_drafts, &lcores, machine);
+    let dispatchers = dispatchers::feed(&dispatcher_drafts, &island_drafts, &islands, &lcores, problems);
+    Roles { lcores, islands, npus, dispatchers }
 }
 
 /// A relative path starts at the configuration's folder. `configs/../lambdas` becomes `lambdas`, unless `configs` is a symbolic
@@ -155,116 +193,4 @@ fn idle(raw: &raw::Idle, problems: &mut Problems<'_>) -> Idle {
             default.max_sleep_ms,
         ),
     }
-}
-
-fn budget(raw: &raw::Budget, problems: &mut Problems<'_>) -> Budget {
-    let default = Budget::default();
-    let range = 1..=1_000_000_000_000;
-    let max_fuel = problems.integer("[budget] max_fuel", &raw.max_fuel, range.clone(), default.max_fuel);
-    let default_fuel = problems.integer(
-        "[budget] default_fuel",
-        &raw.default_fuel,
-        range,
-        default.default_fuel.min(max_fuel),
-    );
-    if default_fuel > max_fuel {
-        let span = raw.default_fuel.as_ref().map(Spanned::span);
-        problems.wrong(span, format!("[budget] default_fuel: {default_fuel}, over max_fuel {max_fuel}"));
-    }
-    Budget { default_fuel, max_fuel }
-}
-
-/// Main takes the first CPU and workers the others, unless the configuration says which.
-fn lcores(raw: &raw::Lcores, machine: &Machine, problems: &mut Problems<'_>) -> Lcores {
-    let main = main_cpu(&raw.main, machine, problems);
-    let workers = worker_cpus(&raw.workers, machine, problems);
-    if let (Some(main), Some(workers), Some(place)) = (main, &workers, &raw.main)
-        && workers.contains(&main)
-    {
-        problems.wrong(
-            Some(place.span()),
-            format!("[lcores] main: {main} is a worker's too: a worker would starve the control threads"),
-        );
-    }
-    let first = machine.cpus.first().copied().unwrap_or_default();
-    let (main, workers) = match (main, workers) {
-        (Some(main), Some(workers)) => (main, workers),
-        (None, Some(workers)) => {
-            let free = machine.cpus.iter().copied().find(|cpu| !workers.contains(cpu));
-            (free.unwrap_or(first), workers)
-        }
-        (main, None) => {
-            let main = main.unwrap_or(first);
-            let others: Vec<Cpu> =
-                machine.cpus.iter().copied().filter(|&cpu| cpu != main).take(WORKERS).collect();
-            (main, if others.is_empty() { vec![main] } else { others })
-        }
-    };
-    let lcore = |(id, cpu)| Lcore { id: LcoreId::new(id), cpu };
-    Lcores { main: lcore((0, main)), workers: (1..).zip(workers).map(lcore).collect() }
-}
-
-/// The CPU that was named; `None` for `"auto"`.
-fn main_cpu(value: &Value<Scalar>, machine: &Machine, problems: &mut Problems<'_>) -> Option<Cpu> {
-    let value = value.as_ref()?;
-    match value.get_ref() {
-        Scalar::Text(text) if text == "auto" => None,
-        Scalar::Integer(number) => given("main", *number, value, machine, problems),
-        other => {
-            problems.wrong(
-                Some(value.span()),
-                format!("[lcores] main: {other}: allowed are \"auto\" and the number of a CPU"),
-            );
-            None
-        }
-    }
-}
-
-/// The CPUs that were named; `None` for `"auto"`.
-fn worker_cpus(value: &Value<Scalar>, machine: &Machine, problems: &mut Problems<'_>) -> Option<Vec<Cpu>> {
-    let value = value.as_ref()?;
-    let mut refuse = |what: String| {
-        problems.wrong(
-            Some(value.span()),
-            format!("[lcores] workers: {what}: allowed are \"auto\" and a list of CPUs such as [1, 2]"),
-        );
-        None
-    };
-    let numbers = match value.get_ref() {
-        Scalar::Text(text) if text == "auto" => return None,
-        Scalar::Integers(numbers) if (1..=WORKERS).contains(&numbers.len()) => numbers,
-        Scalar::Integers(numbers) => return refuse(format!("{} CPUs, not 1–{WORKERS}", numbers.len())),
-        other => return refuse(other.to_string()),
-    };
-    let mut seen = BTreeSet::new();
-    let mut cpus = Vec::new();
-    for &number in numbers {
-        if !seen.insert(number) {
-            problems.wrong(Some(value.span()), format!("[lcores] workers: CPU {number} is listed twice"));
-        } else if let Some(cpu) = given("workers", number, value, machine, problems) {
-            cpus.push(cpu);
-        }
-    }
-    if cpus.is_empty() { None } else { Some(cpus) }
-}
-
-/// The CPU, if this process may run on it.
-fn given(
-    key: &str,
-    number: i64,
-    value: &Spanned<Scalar>,
-    machine: &Machine,
-    problems: &mut Problems<'_>,
-) -> Option<Cpu> {
-    let cpu = u32::try_from(number).ok().map(Cpu::new).filter(|cpu| machine.cpus.contains(cpu));
-    if cpu.is_none() {
-        problems.wrong(
-            Some(value.span()),
-            format!(
-                "[lcores] {key}: CPU {number} was not given to this process: it may use {}",
-                machine.cpu_list()
-            ),
-        );
-    }
-    cpu
 }

@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::*;
+use crate::control::config::Cpu;
 use crate::control::config::machine::{Access, Hugepages};
-use crate::matcher::{PortRange, Table, VlanMatch};
+use crate::ids::{IslandId, LambdaId, NpuId};
+use crate::matcher::{Egress, PortRange, Table, VlanMatch};
 
 mod errors;
+mod role_errors;
+mod roles;
 
 /// A machine with these CPUs, an interface, a card and 64 free hugepages.
 fn machine(cpus: &[u32]) -> Machine {
     Machine {
         cpus: cpus.iter().copied().map(Cpu::new).collect(),
+        numa_nodes: BTreeMap::new(),
         capabilities: u64::MAX,
         interfaces: BTreeSet::from(["eth0".into(), "lo".into()]),
         pci_devices: BTreeMap::from([("0000:03:00.0".into(), Some("vfio-pci".into()))]),
@@ -56,15 +61,16 @@ fn defaults() {
     );
     assert_eq!(topology.memory, Memory::default());
     assert_eq!((topology.idle, topology.budget), (Idle::default(), Budget::default()));
+    assert_eq!((topology.scheduling, topology.quarantine), (Scheduling::default(), Quarantine::default()));
     assert_eq!((topology.rpc_port, topology.rules.len()), (4793, 0));
     let port = &topology.ports[0];
     assert_eq!(
         (port.id, port.mtu, port.queues, port.tx_retries),
-        (PortId::new(0), 1500, Queues::PerWorker, 8)
+        (PortId::new(0), 1500, Queues::PerPoller, 8)
     );
     assert!(port.partial_checksums && !port.promiscuous);
     let lambda = &topology.lambdas[0];
-    assert_eq!((lambda.entry.as_str(), lambda.budget_fuel, lambda.rpc), ("echo", 1_000_000, true));
+    assert_eq!((lambda.entry.as_str(), lambda.budget_us, lambda.rpc), ("echo", 200, true));
     assert_eq!(lambda.egress, Egress::Reply);
 }
 
@@ -98,6 +104,12 @@ fn the_examples_are_right() {
         let ids: Vec<u32> = topology.lambdas.iter().map(|lambda| lambda.id.raw()).collect();
         assert_eq!(ids, [1, 2], "{name}");
         assert_eq!(topology.lambdas[1].entry, "web_server");
+        let roles = (topology.scheduling.mode, topology.npus.len(), topology.dispatchers.len());
+        let expected = match name {
+            "bare-metal" => (SchedulingMode::Dispatcher, 3, 1),
+            _ => (SchedulingMode::RunToCompletion, 4, 0),
+        };
+        assert_eq!(roles, expected, "{name}");
     }
 }
 

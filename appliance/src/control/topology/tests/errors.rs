@@ -3,11 +3,11 @@
 use super::*;
 
 /// Messages without the path, one a line, on a machine with CPUs 0–2.
-fn errors(text: &str) -> Vec<String> {
+pub(super) fn errors(text: &str) -> Vec<String> {
     errors_on(text, &machine(&[0, 1, 2]))
 }
 
-fn errors_on(text: &str, machine: &Machine) -> Vec<String> {
+pub(super) fn errors_on(text: &str, machine: &Machine) -> Vec<String> {
     let folder = Folder::new();
     let found = match folder.judge(text, machine) {
         Err(Error::Invalid { problems, .. }) => problems,
@@ -33,7 +33,7 @@ fn rule(lines: &str) -> String {
     one(&errors(&format!("{PORT}{LAMBDA}[[rules]]\nlambda = \"echo\"\n{lines}\n")))
 }
 
-fn one(found: &[String]) -> String {
+pub(super) fn one(found: &[String]) -> String {
     assert_eq!(found.len(), 1, "{found:?}");
     found[0].clone()
 }
@@ -100,10 +100,6 @@ fn system_errors() {
         "2: [idle] sleep: \"deep\": allowed are \"auto\", \"descriptor\", \"timer\", \"never\""
     );
     assert_eq!(system("[rpc]\nport = 65536"), "2: [rpc] port: 65536 is not in 1–65535");
-    assert_eq!(
-        system("[budget]\ndefault_fuel = 20\nmax_fuel = 10"),
-        "2: [budget] default_fuel: 20, over max_fuel 10"
-    );
     assert_eq!(one(&errors("")), "no [[ports]]: at least one is needed, as in configs/tap.toml");
 }
 
@@ -275,10 +271,6 @@ fn lambda_errors() {
     assert_eq!(
         lambda("[[lambdas]]\nname = \"e\"\nid = 2\nfile = \"e/e.wasm\""),
         "11: lambda \"e\": no file e/e.wasm: run `lnic build e`"
-    );
-    assert_eq!(
-        lambda("budget_fuel = 100000001"),
-        "8: lambda \"echo\": budget_fuel: 100000001 is not in 1–100000000"
     );
     assert_eq!(
         lambda("egress = \"all\""),

@@ -1,0 +1,176 @@
+//! A victim with 20 % of the load beside an endless looper, a trapper and a flooder: what they cost it.
+//!
+//! Alone and beside the others in turn, in one run. Arrivals are a Poisson process in real time, and a request's latency counts from
+//! when it was due.
+
+use lnic::frame::Frame as _;
+use lnic::path::Stock;
+
+use crate::report::{Better, Figure, Options};
+use crate::support::frames::rpc4;
+use crate::support::lab::{Deployed, Lab, Setup, SimClock, module, spinner};
+use crate::{now_ns, turns_per_us};
+
+const VICTIM_US: f64 = 5.0;
+const VICTIM_LOAD: f64 = 0.2;
+const FLOOD_US: f64 = 1.0;
+/// NPUs' worth of work that the flooder asks for.
+const FLOOD_LOAD: f64 = 3.0;
+const BUDGET_US: u64 = 200;
+const ATTACKS_PER_S: f64 = 20_000.0;
+
+/// One lambda's requests.
+struct Source {
+    frame: Vec<u8>,
+    interval_ns: f64,
+    due_ns: f64,
+}
+
+impl Source {
+    fn new(lambda: u32, interval_ns: f64) -> Self {
+        Self { frame: rpc4(lambda, &[0x5A; 64]), interval_ns, due_ns: 0.0 }
+    }
+
+    fn next(&mut self, random: &mut fastrand::Rng) {
+        self.due_ns -= self.interval_ns * (1.0 - random.f64()).ln();
+    }
+}
+
+struct Outcome {
+    latencies_ns: Vec<u64>,
+    lost: u64,
+    flooded: u64,
+    busy: u64,
+    quarantined: usize,
+}
+
+fn measure(turns: f64, attacked: bool, run_ns: u64) -> Outcome {
+    let spin = |us: f64| Deployed::new(spinner((us * turns) as u32), "spin");
+    // A unit of fuel is one WebAssembly instruction; the loop has three.
+    let fuel = (BUDGET_US as f64 * turns * 3.0) as u64;
+    let lambdas = vec![
+        Deployed { fuel: 100_000_000, ..spin(VICTIM_US) },
+        Deployed { fuel, ..Deployed::wat(&module("(loop $again (br $again)) i32.const 0")) },
+        Deployed { fuel, ..Deployed::wat(&module("unreachable")) },
+        Deployed { fuel: 100_000_000, ..spin(FLOOD_US) },
+    ];
+    let mut lab = Lab::of(
+        lambdas,
+        Setup {
+            clock: SimClock::real(now_ns),
+            failures: 16,
+            frames: 8192,
+            stock: Stock { jobs: 4200, calls: 0 },
+            ..Setup::dispatcher()
+        },
+    );
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut sources = vec![Source::new(1, VICTIM_US * 1000.0 / VICTIM_LOAD)];
+    if attacked {
+        sources.push(Source::new(2, 1e9 / ATTACKS_PER_S));
+        sources.push(Source::new(3, 1e9 / ATTACKS_PER_S));
+        sources.push(Source::new(4, FLOOD_US * 1000.0 / FLOOD_LOAD));
+    }
+    let start = now_ns();
+    for source in &mut sources {
+        source.due_ns = start as f64;
+        source.next(&mut random);
+    }
+    let mut outcome = Outcome { latencies_ns: Vec::new(), lost: 0, flooded: 0, busy: 0, quarantined: 0 };
+    // The victim's replies come in the order of its requests: one queue, one NPU.
+    let mut waiting = std::collections::VecDeque::new();
+    let mut sent = 0u64;
+    loop {
+        let now = now_ns();
+        if now > start + run_ns {
+            break;
+        }
+        // What was due meanwhile arrives in the order in which it was due.
+        while let Some(next) = sources
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, source)| source.due_ns <= now as f64)
+            .min_by(|(_, a), (_, b)| a.due_ns.total_cmp(&b.due_ns))
+        {
+            let (at, source) = next;
+            if at == 0 {
+                waiting.push_back(source.due_ns as u64);
+                sent += 1;
+            } else if at == 3 {
+                outcome.flooded += 1;
+            }
+            // The network drops what the port has no buffer for.
+            if !lab.peers[0].send(&source.frame) && at == 0 {
+                waiting.pop_back();
+                outcome.lost += 1;
+            }
+            source.next(&mut random);
+        }
+        lab.breathe();
+        let done = now_ns();
+        while let Some(frame) = lab.peers[0].receive() {
+            match lambda_and_status(frame.bytes()) {
+                (1, 0) => {
+                    outcome.latencies_ns.extend(waiting.pop_front().map(|due: u64| done.saturating_sub(due)))
+                }
+                (4, 32) => outcome.busy += 1,
+                _ => {}
+            }
+        }
+    }
+    lab.settle();
+    let late = std::iter::from_fn(|| lab.peers[0].receive())
+        .filter(|frame| lambda_and_status(frame.bytes()) == (1, 0))
+        .count();
+    outcome.lost = sent - outcome.latencies_ns.len() as u64 - late as u64;
+    outcome.quarantined = lab.quarantine.quarantined();
+    outcome
+}
+
+/// Of a reply over IPv4.
+fn lambda_and_status(frame: &[u8]) -> (u32, u8) {
+    const RPC: usize = 14 + 20 + 8;
+    (u32::from_be_bytes([frame[RPC + 4], frame[RPC + 5], frame[RPC + 6], frame[RPC + 7]]), frame[RPC + 24])
+}
+
+fn percentile_us(latencies_ns: &mut [u64], quantile: f64) -> f64 {
+    latencies_ns.sort_unstable();
+    latencies_ns[((latencies_ns.len() - 1) as f64 * quantile) as usize] as f64 / 1000.0
+}
+
+pub fn run(options: &Options) -> Vec<Figure> {
+    let turns = f64::from(turns_per_us());
+    let (rounds, run_ns) = if options.quick { (5, 1_000_000_000) } else { (9, 4_000_000_000) };
+    println!(
+        "victim: {VICTIM_US} µs, {} % load; looper and trapper: {ATTACKS_PER_S}/s each, budget {BUDGET_US} µs; flooder: \
+         {FLOOD_LOAD} NPUs' worth of {FLOOD_US} µs; {rounds} rounds of {} ms",
+        VICTIM_LOAD * 100.0,
+        run_ns / 1_000_000
+    );
+    let (mut alone, mut beside, mut ratio, mut p50) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut lost, mut busy) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let mut without = measure(turns, false, run_ns);
+        let mut with = measure(turns, true, run_ns);
+        assert_eq!(with.quarantined, 2, "looper and trapper are quarantined");
+        let (a, b) =
+            (percentile_us(&mut without.latencies_ns, 0.99), percentile_us(&mut with.latencies_ns, 0.99));
+        alone.push(a);
+        beside.push(b);
+        ratio.push(b / a);
+        p50.push(percentile_us(&mut with.latencies_ns, 0.5) / percentile_us(&mut without.latencies_ns, 0.5));
+        lost.push((without.lost + with.lost) as f64);
+        busy.push(100.0 * with.busy as f64 / with.flooded as f64);
+    }
+    let figure = |name: &str, unit, values: &[f64]| {
+        Figure::of_rounds(format!("isolation/{name}"), unit, Better::Lower, values)
+    };
+    vec![
+        figure("victim_p99_alone", "µs", &alone),
+        figure("victim_p99_attacked", "µs", &beside),
+        figure("victim_p99_ratio", "ratio", &ratio).with_bar(1.5),
+        figure("victim_p50_ratio", "ratio", &p50),
+        figure("victim_lost", "requests", &lost).with_bar(0.0),
+        figure("flood_answered_busy", "%", &busy),
+    ]
+}

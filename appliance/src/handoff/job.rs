@@ -1,0 +1,149 @@
+//! A request on its way to its lambda and back.
+
+use arrayvec::ArrayVec;
+use lnic_abi::PAYLOAD_CAPACITY;
+
+use crate::ids::{LambdaRef, PortId};
+use crate::island::Loaded;
+use crate::message::Terms;
+use crate::observe::DropReason;
+use crate::parser::Parsed;
+
+/// Most lcores that a job passes: a poller, another poller that owns the lambda, its NPU, and one spare.
+const HOPS: usize = 4;
+
+/// Which links a job came by, last first to go back.
+pub type Route = ArrayVec<u8, HOPS>;
+
+/// A request on its way. Boxed, and recycled by the lcore that made it.
+pub struct Job<F> {
+    /// What to do.
+    pub errand: Errand<F>,
+    /// For which lambda.
+    pub lambda: LambdaRef,
+    /// How it came.
+    pub route: Route,
+    /// NPU time that it took, in ns; 0 if it did not run.
+    pub used_ns: u64,
+    /// The lambda itself, when it moves.
+    pub loaded: Option<Box<Loaded>>,
+}
+
+/// What a job is.
+pub enum Errand<F> {
+    /// Nothing: a job in store.
+    Spare,
+    /// A frame from a port.
+    Frame {
+        /// The frame; changed into what leaves once `end` is set.
+        frame: F,
+        /// What is known of it.
+        request: Request,
+        /// How it ends.
+        end: Option<End>,
+    },
+    /// A call from another lambda.
+    Call {
+        /// Request and reply.
+        call: Box<Call>,
+        /// Who waits.
+        ticket: Ticket,
+    },
+    /// Give the lambda back: it moves.
+    Recall,
+}
+
+/// What is known of a frame that was parsed and matched.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Where its headers lie.
+    pub parsed: Parsed,
+    /// Rule that matched, by its rank in the table.
+    pub rank: u32,
+    /// When it was polled, in ns since the appliance started.
+    pub arrival_ns: u64,
+    /// What its caller asks for.
+    pub terms: Terms,
+}
+
+/// How a frame ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Leaves on a port.
+    Send(PortId),
+    /// Goes to a host port.
+    ToHost(PortId),
+    /// Is dropped.
+    Drop(DropReason),
+}
+
+/// A suspended request, as its NPU knows it. A stale one means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its place.
+    pub place: u32,
+    /// Which request had the place.
+    pub serial: u32,
+}
+
+/// A call's request and reply, one lambda to another.
+pub struct Call {
+    request: ArrayVec<u8, PAYLOAD_CAPACITY>,
+    /// The answer, valid if `status` is 0.
+    pub reply: ArrayVec<u8, PAYLOAD_CAPACITY>,
+    /// How it ended, a λ-RPC status; `None` if nobody answers.
+    pub status: Option<u8>,
+}
+
+impl Call {
+    /// An empty one, 18 KiB.
+    #[must_use]
+    pub fn empty() -> Box<Self> {
+        Box::new(Self { request: ArrayVec::new(), reply: ArrayVec::new(), status: None })
+    }
+
+    /// Fills in the request. False if it is too long.
+    pub fn fill(&mut self, request: &[u8]) -> bool {
+        self.reply.clear();
+        self.status = None;
+        self.request.clear();
+        self.request.try_extend_from_slice(request).is_ok()
+    }
+
+    /// The request.
+    #[must_use]
+    pub fn request(&self) -> &[u8] {
+        &self.request
+    }
+
+    /// Fills in a reply; one that is too long becomes `OUT_OF_RANGE`.
+    pub fn answer(&mut self, status: u8, reply: &[u8]) {
+        const OUT_OF_RANGE: u8 = 11;
+        self.reply.clear();
+        let fits = self.reply.try_extend_from_slice(reply).is_ok();
+        self.status = Some(if fits { status } else { OUT_OF_RANGE });
+    }
+}
+
+impl<F> Job<F> {
+    /// A job in store.
+    #[must_use]
+    pub fn spare() -> Box<Self> {
+        Box::new(Self {
+            errand: Errand::Spare,
+            lambda: LambdaRef::default(),
+            route: Route::new(),
+            used_ns: 0,
+            loaded: None,
+        })
+    }
+
+    /// Makes a spare job one for `lambda`.
+    #[inline]
+    pub fn begin(&mut self, lambda: LambdaRef, errand: Errand<F>) {
+        self.errand = errand;
+        self.lambda = lambda;
+        self.route.clear();
+        self.used_ns = 0;
+    }
+}

@@ -1,0 +1,184 @@
+//! The two ends of a link between lcores.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use arrayvec::ArrayVec;
+use dpdk_bindings::ring::{Consumer, Producer};
+
+use super::{Doorbell, Job};
+use crate::frame::BURST;
+
+/// Jobs in hand.
+pub type Jobs<F> = ArrayVec<Box<Job<F>>, BURST>;
+
+/// Where jobs go in.
+pub trait Sink<F> {
+    /// Puts jobs in from the front; what does not fit stays.
+    fn put(&mut self, jobs: &mut Jobs<F>);
+}
+
+/// Where jobs come out.
+pub trait Source<F> {
+    /// Takes jobs out until `jobs` is full or none are left.
+    fn take(&mut self, jobs: &mut Jobs<F>);
+}
+
+impl<F: Send> Sink<F> for Producer<Box<Job<F>>> {
+    #[inline]
+    fn put(&mut self, jobs: &mut Jobs<F>) {
+        self.enqueue(jobs);
+    }
+}
+
+impl<F: Send> Source<F> for Consumer<Box<Job<F>>> {
+    #[inline]
+    fn take(&mut self, jobs: &mut Jobs<F>) {
+        self.dequeue(jobs);
+    }
+}
+
+/// One direction within one thread, for simulations.
+struct Memory<F>(Rc<RefCell<VecDeque<Box<Job<F>>>>>);
+
+impl<F> Sink<F> for Memory<F> {
+    fn put(&mut self, jobs: &mut Jobs<F>) {
+        self.0.borrow_mut().extend(jobs.drain(..));
+    }
+}
+
+impl<F> Source<F> for Memory<F> {
+    fn take(&mut self, jobs: &mut Jobs<F>) {
+        let mut waiting = self.0.borrow_mut();
+        let count = waiting.len().min(jobs.remaining_capacity());
+        jobs.extend(waiting.drain(..count));
+    }
+}
+
+/// A link within one thread, for simulations: its ends.
+#[must_use]
+pub fn memory<F: 'static>(capacity: u32) -> (Client<F>, Server<F>) {
+    let direction = || {
+        let queue = Rc::new(RefCell::new(VecDeque::with_capacity(capacity as usize)));
+        (
+            Box::new(Memory(Rc::clone(&queue))) as Box<dyn Sink<F>>,
+            Box::new(Memory(queue)) as Box<dyn Source<F>>,
+        )
+    };
+    let ((there, taken), (back, returned)) = (direction(), direction());
+    (Client::new(there, returned, capacity, None), Server::new(taken, back, None))
+}
+
+/// What a flush did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Jobs that went over.
+    pub jobs: u64,
+    /// The other lcore was asleep and was rung for.
+    pub rang: bool,
+}
+
+/// The end that hands jobs over.
+pub struct Client<F> {
+    there: Box<dyn Sink<F>>,
+    back: Box<dyn Source<F>>,
+    outgoing: Jobs<F>,
+    doorbell: Option<Doorbell>,
+    room: u32,
+    capacity: u32,
+}
+
+impl<F> Client<F> {
+    /// Joins two directions, each of which holds at least `capacity` jobs. `doorbell` wakes the server's lcore.
+    #[must_use]
+    pub fn new(
+        there: Box<dyn Sink<F>>,
+        back: Box<dyn Source<F>>,
+        capacity: u32,
+        doorbell: Option<Doorbell>,
+    ) -> Self {
+        Self { there, back, outgoing: Jobs::new(), doorbell, room: capacity, capacity }
+    }
+
+    /// Hands a job over, with the next flush. Given back if the link is full.
+    #[inline]
+    pub fn send(&mut self, job: Box<Job<F>>) -> Result<(), Box<Job<F>>> {
+        if self.room == 0 {
+            return Err(job);
+        }
+        if self.outgoing.is_full() {
+            self.there.put(&mut self.outgoing);
+        }
+        self.outgoing.try_push(job).map_err(|full| full.element())?;
+        self.room -= 1;
+        Ok(())
+    }
+
+    /// True if every job that was handed over is back.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.room == self.capacity
+    }
+
+    /// Lets go of what was sent since the last time, and wakes the other lcore if it sleeps.
+    #[inline]
+    pub fn flush(&mut self) -> Flushed {
+        flush(&mut *self.there, &mut self.outgoing, self.doorbell.as_ref())
+    }
+
+    /// Takes back jobs that are done.
+    #[inline]
+    pub fn receive(&mut self, jobs: &mut Jobs<F>) {
+        let before = jobs.len();
+        self.back.take(jobs);
+        self.room += (jobs.len() - before) as u32;
+    }
+}
+
+/// The end that takes jobs and gives them back.
+pub struct Server<F> {
+    there: Box<dyn Source<F>>,
+    back: Box<dyn Sink<F>>,
+    outgoing: Jobs<F>,
+    doorbell: Option<Doorbell>,
+}
+
+impl<F> Server<F> {
+    /// Joins two directions. `doorbell` wakes the client's lcore.
+    #[must_use]
+    pub fn new(there: Box<dyn Source<F>>, back: Box<dyn Sink<F>>, doorbell: Option<Doorbell>) -> Self {
+        Self { there, back, outgoing: Jobs::new(), doorbell }
+    }
+
+    /// Takes jobs.
+    #[inline]
+    pub fn receive(&mut self, jobs: &mut Jobs<F>) {
+        self.there.take(jobs);
+    }
+
+    /// Gives a job back, with the next flush. There is room: the client has counted.
+    #[inline]
+    pub fn give_back(&mut self, job: Box<Job<F>>) {
+        if self.outgoing.is_full() {
+            self.back.put(&mut self.outgoing);
+        }
+        self.outgoing.push(job);
+    }
+
+    /// Lets go of what was given back, and wakes the client's lcore if it sleeps.
+    #[inline]
+    pub fn flush(&mut self) -> Flushed {
+        flush(&mut *self.back, &mut self.outgoing, self.doorbell.as_ref())
+    }
+}
+
+#[inline]
+fn flush<F>(there: &mut dyn Sink<F>, outgoing: &mut Jobs<F>, doorbell: Option<&Doorbell>) -> Flushed {
+    if outgoing.is_empty() {
+        return Flushed::default();
+    }
+    let jobs = outgoing.len();
+    there.put(outgoing);
+    Flushed { jobs: (jobs - outgoing.len()) as u64, rang: doorbell.is_some_and(Doorbell::ring_if_asleep) }
+}

@@ -1,0 +1,176 @@
+//! What a lambda may call: `lnic.log`, and `lnic.call`, which suspends it (`fiber.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+use lnic_abi as abi;
+use wasmtime::{Caller, Linker, Memory, StoreLimits, Trap};
+
+use super::fiber::{self, Exchange};
+use crate::ids::LambdaId;
+
+/// Fuel of a call of `lnic.log`: about what it takes.
+pub(super) const LOG_FUEL: u64 = 300;
+/// Fuel of a call of `lnic.call`: about what it takes to suspend and to resume.
+pub(super) const CALL_FUEL: u64 = 2_000;
+/// Lines that an instance may log at once.
+const LOG_BURST: u64 = 16;
+/// Time in which it earns one more.
+const LOG_INTERVAL_NS: u64 = 1_000_000_000 / 16;
+
+/// A line that a lambda has logged. Its bytes are the lambda's: whoever prints them escapes control characters.
+#[derive(Clone, Copy)]
+pub struct LogLine {
+    /// ID of the lambda.
+    pub lambda: u32,
+    bytes: u8,
+    text: [u8; abi::LOG_CAPACITY],
+}
+
+impl LogLine {
+    fn new(lambda: LambdaId, text: &[u8]) -> Self {
+        let mut line = Self { lambda: lambda.raw(), bytes: 0, text: [0; abi::LOG_CAPACITY] };
+        for (place, byte) in line.text.iter_mut().zip(text) {
+            *place = *byte;
+            line.bytes += 1;
+        }
+        line
+    }
+
+    /// What it logged, cut off after [`abi::LOG_CAPACITY`] bytes.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text[..usize::from(self.bytes)]
+    }
+}
+
+/// The host as instances see it: where their log lines go. Clones share one queue.
+#[derive(Clone)]
+pub struct HostSide {
+    lambda: LambdaId,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    lines: ArrayQueue<LogLine>,
+    limited: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl HostSide {
+    /// A host whose log holds this many lines until somebody reads them, at least one.
+    #[must_use]
+    pub fn new(log_lines: usize) -> Self {
+        let lines = ArrayQueue::new(log_lines.max(1));
+        Self {
+            lambda: LambdaId::default(),
+            shared: Arc::new(Shared { lines, limited: AtomicU64::new(0), lost: AtomicU64::new(0) }),
+        }
+    }
+
+    /// A host of its own with a short log: for tests and benchmarks.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self::new(64)
+    }
+
+    /// The same host for the instances of this lambda: its log lines carry the ID.
+    #[must_use]
+    pub fn of(&self, lambda: LambdaId) -> Self {
+        Self { lambda, shared: Arc::clone(&self.shared) }
+    }
+
+    /// The oldest line that nobody has read.
+    #[must_use]
+    pub fn next_line(&self) -> Option<LogLine> {
+        self.shared.lines.pop()
+    }
+
+    /// Lines that were not logged because their instance logs too much.
+    #[must_use]
+    pub fn lines_limited(&self) -> u64 {
+        self.shared.limited.load(Ordering::Relaxed)
+    }
+
+    /// Lines that were not logged because the log was full.
+    #[must_use]
+    pub fn lines_lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// The host's part of an instance; lies in its store.
+pub(super) struct Host {
+    pub(super) limits: StoreLimits,
+    /// Set as soon as there is an instance.
+    pub(super) memory: Option<Memory>,
+    /// When the run began, for the log's limit.
+    pub(super) time_ns: u64,
+    /// What a request is handed over in; only a lambda that suspends has one, and not before its `init` is done.
+    pub(super) exchange: Option<Box<Exchange>>,
+    side: HostSide,
+    /// When a log line would be the burst's last but none (GCRA's theoretical arrival time).
+    log_due_ns: u64,
+}
+
+impl Host {
+    pub(super) fn new(limits: StoreLimits, side: HostSide) -> Self {
+        Self { limits, memory: None, time_ns: 0, exchange: None, side, log_due_ns: 0 }
+    }
+
+    fn log(&mut self, lambda: LambdaId, text: &[u8]) {
+        let due_ns = self.log_due_ns.max(self.time_ns);
+        let shared = &self.side.shared;
+        if due_ns - self.time_ns > (LOG_BURST - 1) * LOG_INTERVAL_NS {
+            shared.limited.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.log_due_ns = due_ns + LOG_INTERVAL_NS;
+        if shared.lines.push(LogLine::new(lambda, text)).is_err() {
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes fuel for work of the host. Out of fuel traps.
+pub(super) fn charge(caller: &mut Caller<'_, Host>, fuel: u64) -> wasmtime::Result<()> {
+    match caller.get_fuel()?.checked_sub(fuel) {
+        Some(rest) => caller.set_fuel(rest),
+        None => {
+            caller.set_fuel(0)?;
+            Err(Trap::OutOfFuel.into())
+        }
+    }
+}
+
+/// The lambda's memory, and the host's part beside it.
+pub(super) fn memory<'a>(caller: &'a mut Caller<'_, Host>) -> wasmtime::Result<(&'a mut [u8], &'a mut Host)> {
+    let memory = caller.data().memory.ok_or(Trap::MemoryOutOfBounds)?;
+    Ok(memory.data_and_store_mut(caller))
+}
+
+/// A range of the lambda's memory; out of bounds traps.
+pub(super) fn range(memory: &mut [u8], address: u32, bytes: u32) -> Result<&mut [u8], Trap> {
+    let end = (address as usize).checked_add(bytes as usize).ok_or(Trap::MemoryOutOfBounds)?;
+    memory.get_mut(address as usize..end).ok_or(Trap::MemoryOutOfBounds)
+}
+
+/// Gives lambdas what they may import; the verifier has the same list.
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        abi::IMPORT_MODULE,
+        abi::IMPORT_LOG,
+        |mut caller: Caller<'_, Host>, text: u32, bytes: u32| -> wasmtime::Result<()> {
+            charge(&mut caller, LOG_FUEL)?;
+            let (memory, host) = memory(&mut caller)?;
+            let lambda = host.side.lambda;
+            host.log(lambda, range(memory, text, bytes)?);
+            Ok(())
+        },
+    )?;
+    linker.func_wrap_async(abi::IMPORT_MODULE, abi::IMPORT_CALL, |caller, arguments| {
+        Box::new(fiber::call(caller, arguments))
+    })?;
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! The dispatcher's side of a path: jobs wait in fair order, and go to the NPUs that it feeds, this lcore's among them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crossbeam_queue::ArrayQueue;
+
+use super::{Clock, Path};
+use crate::dispatcher::{Limits, Scheduler, Share, Step};
+use crate::frame::Frame;
+use crate::handoff::{Errand, Flushed, Job};
+use crate::ids::{Generation, LambdaRef, LambdaSlot, NpuId};
+use crate::island::{Loaded, Quarantine, State};
+
+/// How long jobs are served before the ports are polled again: arrivals with more right to an NPU must not wait for a queue.
+const SERVE_NS: u64 = 5_000;
+
+/// How a dispatcher reaches an NPU.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// It is this lcore's own.
+    Here,
+    /// Over the client end with this index; the NPU's lcore says here how many of its requests are suspended.
+    Client(u8, Arc<AtomicU32>),
+}
+
+/// What control tells a dispatcher.
+pub enum Order {
+    /// An NPU is dead.
+    Dead(NpuId),
+    /// An instance of a lambda that has lost its own.
+    Fresh(LambdaRef, Box<Loaded>),
+}
+
+/// Mail between control and a dispatcher.
+#[derive(Clone)]
+pub struct Mail {
+    /// To the dispatcher.
+    pub orders: Arc<ArrayQueue<Order>>,
+    /// From it: lambdas that have lost their instance.
+    pub lost: Arc<ArrayQueue<LambdaSlot>>,
+}
+
+impl Mail {
+    /// Empty boxes, large enough for one order or loss of each of `lambdas`.
+    #[must_use]
+    pub fn new(lambdas: usize) -> Self {
+        let room = lambdas + 128;
+        Self { orders: Arc::new(ArrayQueue::new(room)), lost: Arc::new(ArrayQueue::new(room)) }
+    }
+}
+
+/// An lcore that decides which request runs next, and where.
+pub struct Dispatcher<F> {
+    scheduler: Scheduler<Box<Job<F>>>,
+    /// By NPU; `None` for those that another dispatcher feeds.
+    feeds: Box<[Option<Feed>]>,
+    /// Lambdas that are pinned and at no NPU now, by slot.
+    held: Box<[Option<Box<Loaded>>]>,
+    generations: Box<[Generation]>,
+    /// NPU at the other end of each client end.
+    npu_of_client: Box<[Option<NpuId>]>,
+    /// Requests of each NPU that the scheduler knows to be suspended.
+    parked: Box<[u32]>,
+    mail: Mail,
+    quarantine: Arc<Quarantine>,
+    here: Option<NpuId>,
+    /// Instances in `held` that came after their lambda had got a home.
+    fresh: u32,
+}
+
+/// What to do next.
+enum Next<F> {
+    Send(u8, Box<Job<F>>),
+    RunHere(Box<Job<F>>),
+    RecallHere(LambdaRef),
+    RecallFrom(u8, LambdaRef),
+    Nothing,
+}
+
+impl<F> Dispatcher<F> {
+    /// A dispatcher for the NPUs that have a feed.
+    #[must_use]
+    pub fn new(
+        limits: Limits,
+        feeds: Vec<Option<Feed>>,
+        lambdas: usize,
+        mail: Mail,
+        quarantine: Arc<Quarantine>,
+    ) -> Self {
+        let mut scheduler = Scheduler::new(feeds.len(), limits);
+        let mut npu_of_client = Vec::new();
+        let mut here = None;
+        for (feed, npu) in feeds.iter().zip((0..).map(NpuId::new)) {
+            match feed {
+                None => {}
+                Some(Feed::Here) => here = Some(npu),
+                Some(Feed::Client(at, _)) => {
+                    let at = usize::from(*at);
+                    npu_of_client.resize(npu_of_client.len().max(at + 1), None);
+                    npu_of_client[at] = Some(npu);
+                }
+            }
+        }
+        // Beside others the NPU here takes one at a time, between two rounds of feeding them.
+        if let Some(here) = here
+            && !npu_of_client.is_empty()
+        {
+            scheduler.limit_npu(here, 1);
+        }
+        Self {
+            scheduler,
+            here,
+            parked: vec![0; feeds.len()].into(),
+            feeds: feeds.into(),
+            held: (0..lambdas).map(|_| None).collect(),
+            generations: vec![Generation::default(); lambdas].into(),
+            npu_of_client: npu_of_client.into(),
+            mail,
+            quarantine,
+            fresh: 0,
+        }
+    }
+
+    /// Deploys a lambda; a pinned one comes with its instance, which goes to its first home with its first request.
+    pub fn deploy(
+        &mut self,
+        lambda: LambdaRef,
+        share: Share,
+        loaded: Option<Box<Loaded>>,
+    ) -> Result<(), crate::dispatcher::ShareError> {
+        self.scheduler.deploy(lambda.slot, share)?;
+        self.generations[lambda.slot.index()] = lambda.generation;
+        self.held[lambda.slot.index()] = loaded;
+        Ok(())
+    }
+
+    /// Queues a job; given back if there is no room.
+    #[inline]
+    pub(super) fn queue(&mut self, job: Box<Job<F>>) -> Result<(), Box<Job<F>>> {
+        let priority = match &job.errand {
+            Errand::Frame { request, .. } => request.terms.priority,
+            _ => 0,
+        };
+        self.scheduler.queue(job.lambda.slot, priority, job).map_err(|(_, job)| job)
+    }
+
+    /// How long a request that came now would wait for others of its lambda.
+    pub(super) fn wait_ns(&self, lambda: LambdaRef) -> u64 {
+        self.scheduler.wait_cycles(lambda.slot)
+    }
+
+    /// This lcore's NPU is done with a job.
+    #[inline]
+    pub(super) fn completed_here(&mut self, job: &Job<F>) {
+        if let Some(here) = self.here {
+            self.scheduler.complete(here, job.lambda.slot, job.used_ns);
+        }
+    }
+
+    /// A job came back over a client end.
+    #[inline]
+    pub(super) fn came_back(&mut self, client: usize, job: &Job<F>) {
+        if matches!(job.errand, Errand::Recall) {
+            return;
+        }
+        if let Some(&Some(npu)) = self.npu_of_client.get(client) {
+            self.scheduler.complete(npu, job.lambda.slot, job.used_ns);
+        }
+    }
+
+    /// A recalled lambda came back.
+    pub(super) fn recalled(&mut self, lambda: LambdaRef, loaded: Option<Box<Loaded>>) {
+        if let Some(held) = self.held.get_mut(lambda.slot.index()) {
+            *held = loaded;
+        }
+        self.scheduler.recalled(lambda.slot);
+    }
+
+    /// True if nothing waits for an NPU.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.scheduler.idle()
+    }
+
+    /// What to do next.
+    #[inline]
+    fn next(&mut self) -> Next<F> {
+        match self.scheduler.next() {
+            Step::Run(dispatch) => {
+                let mut job = dispatch.item;
+                if dispatch.carry || self.fresh > 0 {
+                    job.loaded = self.held.get_mut(dispatch.slot.index()).and_then(Option::take);
+                    self.fresh =
+                        self.fresh.saturating_sub(u32::from(!dispatch.carry && job.loaded.is_some()));
+                }
+                match &self.feeds[dispatch.npu.index()] {
+                    Some(Feed::Client(at, _)) => Next::Send(*at, job),
+                    _ => Next::RunHere(job),
+                }
+            }
+            Step::Recall { npu, slot } => {
+                let lambda = LambdaRef { slot, generation: self.generations[slot.index()] };
+                match &self.feeds[npu.index()] {
+                    Some(Feed::Client(at, _)) => Next::RecallFrom(*at, lambda),
+                    _ => Next::RecallHere(lambda),
+                }
+            }
+            Step::Wait => Next::Nothing,
+        }
+    }
+
+    /// Requests that are suspended leave their NPU to others.
+    fn count_suspended(&mut self, here: u32) {
+        for (at, feed) in self.feeds.iter().enumerate() {
+            let suspended = match feed {
+                None => continue,
+                Some(Feed::Here) => here,
+                Some(Feed::Client(_, suspended)) => suspended.load(Relaxed),
+            };
+            if suspended != self.parked[at] {
+                self.scheduler.suspended(NpuId::new(at as u16), suspended);
+                self.parked[at] = suspended;
+            }
+        }
+    }
+
+    /// Carries out what control has sent. True if there was anything.
+    fn read_mail(&mut self) -> bool {
+        let Some(order) = self.mail.orders.pop() else { return false };
+        match order {
+            Order::Dead(npu) => {
+                let (scheduler, quarantine, lost) = (&mut self.scheduler, &self.quarantine, &self.mail.lost);
+                scheduler.npu_dead(npu, |loss| {
+                    if loss.home {
+                        quarantine.set(loss.slot, State::Lost);
+                        // As many places as lambdas: there is room.
+                        let _ = lost.push(loss.slot);
+                    }
+                });
+            }
+            Order::Fresh(lambda, loaded) => {
+                let slot = lambda.slot.index();
+                if self.generations.get(slot) == Some(&lambda.generation) {
+                    self.held[slot] = Some(loaded);
+                    self.fresh += 1;
+                    if self.quarantine.state(lambda.slot) == State::Lost {
+                        self.quarantine.set(lambda.slot, State::Active);
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+impl<F: Frame, C: Clock> Path<F, C> {
+    /// What there is to do beside polling ports: links to other lcores, calls, the dispatcher. True if there was anything.
+    #[inline]
+    pub fn turn(&mut self) -> bool {
+        self.is_joined && self.turn_joined()
+    }
+
+    fn turn_joined(&mut self) -> bool {
+        let mut busy = self.take_back();
+        busy |= self.take_jobs();
+        busy |= self.run_calls();
+        busy |= self.wake_late();
+        busy |= self.dispatch();
+        self.suspended_here.store(self.suspended.len(), Relaxed);
+        self.flush_links();
+        self.flush_ports();
+        busy
+    }
+
+    /// Serves the queues for a while. True if anything ran or was handed over.
+    fn dispatch(&mut self) -> bool {
+        let Some(dispatcher) = &mut self.dispatcher else { return false };
+        let mail = dispatcher.read_mail();
+        if dispatcher.is_idle() {
+            return mail;
+        }
+        dispatcher.count_suspended(self.suspended.len());
+        self.mark_ns = self.clock.now_ns();
+        let until = self.mark_ns + SERVE_NS;
+        let mut any = mail;
+        let mut mine = None;
+        loop {
+            let Some(dispatcher) = &mut self.dispatcher else { break };
+            match dispatcher.next() {
+                Next::Send(at, job) => {
+                    any = true;
+                    self.counters.handed_over.add(1);
+                    if let Err(job) = self.clients[usize::from(at)].send(job) {
+                        // A link holds more than an NPU may have in flight: this cannot be.
+                        self.come_back(usize::from(at), job);
+                    }
+                    continue;
+                }
+                Next::RunHere(job) if self.clients.is_empty() => {
+                    any = true;
+                    self.execute(job);
+                    if self.mark_ns >= until {
+                        break;
+                    }
+                    continue;
+                }
+                // The others are fed first.
+                Next::RunHere(job) => {
+                    mine = Some(job);
+                    continue;
+                }
+                Next::RecallHere(lambda) => {
+                    let loaded = self.npu.unload(lambda);
+                    dispatcher.recalled(lambda, loaded);
+                    continue;
+                }
+                Next::RecallFrom(at, lambda) => {
+                    let mut job = self.store.job().unwrap_or_else(Job::spare);
+                    job.begin(lambda, Errand::Recall);
+                    if let Err(job) = self.clients[usize::from(at)].send(job) {
+                        self.settle(job);
+                    }
+                    continue;
+                }
+                Next::Nothing => {}
+            }
+            let Some(job) = mine.take() else { break };
+            any = true;
+            self.flush_links();
+            self.execute(job);
+            if self.mark_ns >= until {
+                break;
+            }
+            self.take_back();
+        }
+        any
+    }
+
+    /// Lets go of what was handed over or given back.
+    fn flush_links(&mut self) {
+        let counters = &self.counters;
+        let count = |flushed: Flushed| {
+            if flushed.rang {
+                counters.doorbells.add(1);
+            }
+        };
+        self.clients.iter_mut().for_each(|client| count(client.flush()));
+        self.servers.iter_mut().for_each(|server| count(server.flush()));
+    }
+
+    /// When a suspended lambda is to be woken: the lcore must not sleep longer. `None` if none is.
+    #[must_use]
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        (!self.suspended.is_empty()).then(|| self.suspended.next_deadline_ns())
+    }
+
+    /// Nanoseconds since the appliance started.
+    pub fn now_ns(&mut self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    /// True if nothing of this lcore's waits, runs elsewhere or is suspended.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.suspended.is_empty()
+            && self.dispatcher.as_ref().is_none_or(Dispatcher::is_idle)
+            && self.clients.iter().all(|client| client.is_idle())
+    }
+}
