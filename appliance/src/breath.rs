@@ -1,7 +1,7 @@
 //! The one polling loop. A *breath* is one turn: poll every port, take each burst through the path, serve what waits, flush.
 //!
 //! Contract:
-//! 1. A breath does a bounded amount of work: at most one burst a port, one a link, and queues for 5 µs.
+//! 1. A breath does a bounded amount of work: at most one burst a port, one a link, and queues for 3 µs.
 //! 2. Time is read once a breath, and only if there are frames; where a dispatcher decides, also once for each request that runs:
 //!    it has to know what they cost.
 //! 3. Nothing in a breath blocks. Between breaths an idle lcore may sleep, as [`idle`] decides: spinning lcores starve their

@@ -3,7 +3,11 @@
 //! Alone and beside the others in turn, in one run. Arrivals are a Poisson process in real time, and a request's latency counts from
 //! when it was due.
 
+use std::sync::OnceLock;
+
 use lnic::frame::Frame as _;
+use lnic::lambda::Engine;
+use lnic::lambda::calibrate::{self, Calibration};
 use lnic::path::Stock;
 
 use crate::report::{Better, Figure, Options};
@@ -13,10 +17,10 @@ use crate::{now_ns, turns_per_us};
 
 const VICTIM_US: f64 = 5.0;
 const VICTIM_LOAD: f64 = 0.2;
-const FLOOD_US: f64 = 1.0;
+const FLOOD_US: f64 = 5.0;
 /// NPUs' worth of work that the flooder asks for.
 const FLOOD_LOAD: f64 = 3.0;
-const BUDGET_US: u64 = 200;
+const BUDGET_US: u32 = 200;
 const ATTACKS_PER_S: f64 = 20_000.0;
 
 /// One lambda's requests.
@@ -36,6 +40,13 @@ impl Source {
     }
 }
 
+/// Fuel of a budget, by the calibration that the appliance makes at its start.
+fn fuel(budget_us: u32) -> u64 {
+    static CALIBRATION: OnceLock<Calibration> = OnceLock::new();
+    let engine = || Engine::new().expect("engine");
+    CALIBRATION.get_or_init(|| calibrate::fuel_per_us(&engine()).expect("calibrates")).fuel(budget_us)
+}
+
 struct Outcome {
     latencies_ns: Vec<u64>,
     lost: u64,
@@ -46,8 +57,7 @@ struct Outcome {
 
 fn measure(turns: f64, attacked: bool, run_ns: u64) -> Outcome {
     let spin = |us: f64| Deployed::new(spinner((us * turns) as u32), "spin");
-    // A unit of fuel is one WebAssembly instruction; the loop has three.
-    let fuel = (BUDGET_US as f64 * turns * 3.0) as u64;
+    let fuel = fuel(BUDGET_US);
     let lambdas = vec![
         Deployed { fuel: 100_000_000, ..spin(VICTIM_US) },
         Deployed { fuel, ..Deployed::wat(&module("(loop $again (br $again)) i32.const 0")) },

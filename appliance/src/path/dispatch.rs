@@ -12,8 +12,9 @@ use crate::handoff::{Errand, Flushed, Job};
 use crate::ids::{Generation, LambdaRef, LambdaSlot, NpuId};
 use crate::island::{Loaded, Quarantine, State};
 
-/// How long jobs are served before the ports are polled again: arrivals with more right to an NPU must not wait for a queue.
-const SERVE_NS: u64 = 5_000;
+/// How long jobs are served before what they made leaves and the ports are polled again: neither replies nor arrivals with more
+/// right to the NPU shall wait for the queues. `scripts/bench.sh isolation` shows what it is good for.
+const SERVE_NS: u64 = 3_000;
 
 /// How a dispatcher reaches an NPU.
 #[derive(Clone, Debug)]
