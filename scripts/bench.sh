@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Measures. Usage: scripts/bench.sh SUITE [--quick] [--json FILE]
 #
-#   path   ns per frame at each station and on the whole path, on the simulated port
-#   pmd    echo lambda against dpdk-testpmd on net_af_packet and net_tap, same frames, in turn (needs root)
+#   path       ns per frame at each station and on the whole path, on the simulated port
+#   handoff    what a dispatcher costs a frame over run-to-completion
+#   fairness   lambdas of different cost and weight, all overloaded: who gets how much NPU time
+#   isolation  a victim beside an endless looper, a trapper and a flooder
+#   scale      1 to 10,000 lambdas: throughput, memory, deployment
+#   idle       CPU time of an idle appliance, latency of the request that wakes it (needs root)
+#   pmd        echo lambda against dpdk-testpmd on net_af_packet and net_tap, same frames, in turn (needs root)
 #
 # Every suite prints a table; --quick ends within 40 s once built; --json writes
 # {suite, commit, machine, figures: [{name, value, min, max, unit, better, bar}]}.
@@ -10,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
 
 suite=${1:-}
 [ $# -gt 0 ] && shift
@@ -19,12 +24,16 @@ path)
     scripts/setup.sh --build
     cargo bench --profile release --locked --quiet -p lnic --bench path -- "$@"
     ;;
-pmd)
-    [ "$(id -u)" = 0 ] || die "pmd makes network namespaces: run it as root"
+handoff | fairness | isolation | scale)
+    scripts/setup.sh --build
+    cargo bench --profile release --locked --quiet -p lnic --bench islands -- "$suite" "$@"
+    ;;
+idle | pmd)
+    [ "$(id -u)" = 0 ] || die "$suite makes network namespaces: run it as root"
     scripts/setup.sh --build --test
     cargo build --release --locked --quiet -p lnic
     "$CARGO_TARGET_DIR/release/lnic" build lambdas/echo >/dev/null
-    LNIC="$CARGO_TARGET_DIR/release/lnic" exec python3 scripts/bench/pmd.py "$@"
+    LNIC="$CARGO_TARGET_DIR/release/lnic" exec python3 "scripts/bench/$suite.py" "$@"
     ;;
 -h | --help) usage ;;
 *)

@@ -124,7 +124,7 @@ fn main() {
         let mut npu = Npu::new(1);
         let instance = Instance::new(&image, 1_000_000, &HostSide::detached()).expect("instantiates");
         let budget = Budget { fuel: 1_000_000, time_ns: 1_000_000 };
-        npu.load(lambda, Loaded::new(LambdaId::new(1), lambda.generation, budget, vec![instance]));
+        npu.load(lambda, Loaded::new(LambdaId::new(1), lambda.generation, budget, instance, vec![]));
         npu
     };
     let parameters = Parameters::default();

@@ -432,8 +432,10 @@ impl<C: Clock> Sampled<'_, C> {
         let (ran, fuel) = arrival.run(npu, stage, found, frame);
         let used_ns = self.clock.now_ns().saturating_sub(start);
         let all = u64::from(SAMPLE);
-        stage.counters.queueing.record(start.saturating_sub(arrival.time_ns), all);
-        stage.counters.service.record(used_ns, all);
+        if let Some(times) = self.counters.times(found.rule.lambda.slot) {
+            times.queueing.record(start.saturating_sub(arrival.time_ns), all);
+            times.service.record(used_ns, all);
+        }
         stage.counters.npu_ns.add(used_ns * all);
         self.counters.npu_ns.add(used_ns * all);
         npu.account(found.rule.lambda, fuel, used_ns);

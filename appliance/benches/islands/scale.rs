@@ -92,6 +92,8 @@ fn lab(modules: &[Vec<u8>], dispatcher: bool) -> (Lab, Vec<Vec<u8>>) {
     let lambdas = modules.iter().map(|module| Deployed::new(module.clone(), "sum")).collect();
     let base = if dispatcher { Setup::dispatcher() } else { Setup::default() };
     let lab = Lab::of(lambdas, Setup { clock: SimClock::real(now_ns), frames: 4096, ..base });
+    // As the appliance does at its start.
+    lnic::lambda::gather_heap();
     let frames = (1..=modules.len() as u32).map(|id| rpc4(id, &[0x5A; 64])).collect();
     (lab, frames)
 }
@@ -139,7 +141,7 @@ fn deployment(modules: &[Vec<u8>], timed: usize) -> Vec<Figure> {
         instance.io().expect("not suspended").match_data.length = 0;
         let _ = instance.run(0);
         let id = LambdaId::new(at as u32);
-        deployed.push(Loaded::new(id, Generation::new(1), budget, vec![instance]));
+        deployed.push(Loaded::new(id, Generation::new(1), budget, instance, vec![]));
         if at < timed {
             times.push(start.elapsed().as_nanos() as f64 / 1000.0);
         }

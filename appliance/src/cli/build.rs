@@ -90,13 +90,12 @@ fn print(report: &BuildReport, json: bool) -> anyhow::Result<()> {
     let text = if json {
         format!("{}\n", serde_json::to_string(report).context("report")?)
     } else {
-        let pages = if report.memory_pages == 1 { "page" } else { "pages" };
         format!(
-            "{}\n  entries  {}\n  module   {} bytes\n  memory   {} {pages} of 64 KiB\n  data     {} bytes\n  stack    {} bytes\n",
+            "{}\n  entries  {}\n  module   {} bytes\n  memory   {} bytes\n  data     {} bytes\n  stack    {} bytes\n",
             report.file.display(),
             report.entries.join(", "),
             report.module_bytes,
-            report.memory_pages,
+            report.memory_bytes,
             report.data_bytes,
             report.stack_bytes,
         )

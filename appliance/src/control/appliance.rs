@@ -19,7 +19,7 @@ use crate::dispatcher::{Limits, NpuSet, Share, ShareError};
 use crate::handoff::Doorbell;
 use crate::ids::{LambdaSlot, LcoreId, NpuId};
 use crate::island::{Npu, Quarantine, State};
-use crate::lambda::{Engine, EngineError, HostSide, PrepareError, calibrate};
+use crate::lambda::{Engine, EngineError, HostSide, PrepareError, calibrate, gather_heap};
 use crate::matcher::{Directory, Table};
 use crate::observe::counters::LcoreCounters;
 use crate::path::{Attachment, Dispatcher, Feed, Mail, Order, Role};
@@ -43,6 +43,8 @@ const POOL_CACHE: u32 = 256;
 const LOG_LINES: usize = 1024;
 /// NPU time that a lambda of weight 1 gets a round, in ns: a cheap request or two.
 const QUANTUM_NS: u64 = 1_000;
+/// Lambdas that do not fit the caches any more.
+const MANY: usize = 256;
 /// How often a lambda may find its NPU full, with room elsewhere, before it moves.
 const PATIENCE: u32 = 64;
 
@@ -169,6 +171,9 @@ impl Appliance {
         let mut assembly = Assembly::plan(topology, &eal, &lambdas, &engine, fuel_per_us)?;
         assembly.attach_ports(&mut ports);
         assembly.load(&lambdas)?;
+        if lambdas.len() >= MANY {
+            gather_heap();
+        }
 
         let (mut lcores, mut doorbells, mut sources) = (Vec::new(), Vec::new(), Vec::new());
         for worker in &topology.lcores.workers {

@@ -24,6 +24,8 @@ pub const STACK_BYTES: u32 = 16_384;
 
 /// Bytes of a WebAssembly page.
 const PAGE_BYTES: u64 = 65_536;
+/// What a lambda's memory is a multiple of: a page of the machine's.
+const MEMORY_GRANULE: u64 = 4_096;
 /// Tried in this order if no compiler is named.
 const COMPILERS: [&str; 7] =
     ["clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14"];
@@ -112,8 +114,8 @@ pub struct BuildReport {
     pub file: PathBuf,
     /// Its bytes.
     pub module_bytes: u64,
-    /// Pages of 64 KiB of linear memory, minimum and maximum.
-    pub memory_pages: u64,
+    /// Bytes of linear memory: stack, data and the I/O area.
+    pub memory_bytes: u64,
     /// Bytes of globals and constants.
     pub data_bytes: u32,
     /// Bytes of stack.
@@ -229,13 +231,16 @@ pub fn build(dir: &Path, options: &Options) -> Result<BuildReport, BuildError> {
         return Err(BuildError::NoEntry(dir));
     }
     judge(&module, &layout.entries, &limits)?;
-    let module = link(&wasm_ld, scratch.path(), &objects, layout.memory_bytes(), options)?;
+    // The linker knows whole pages only.
+    let linked = layout.memory_bytes().next_multiple_of(PAGE_BYTES);
+    let module = link(&wasm_ld, scratch.path(), &objects, linked, options)?;
+    let module = strip::finish(&module, layout.memory_bytes(), options.debug)?;
     judge(&module, &layout.entries, &limits)?;
     write(&output, &module)?;
     Ok(BuildReport {
         file: output,
         module_bytes: module.len() as u64,
-        memory_pages: layout.memory_bytes() / PAGE_BYTES,
+        memory_bytes: layout.memory_bytes(),
         data_bytes: layout.heap_base.saturating_sub(layout.stack_top),
         stack_bytes: layout.stack_top,
         entries: layout.entries,
@@ -364,8 +369,7 @@ fn link(
     command.args(["-o", "module.wasm"]).args(objects).current_dir(scratch);
     diagnosed("wasm-ld", run(&mut command)?)?;
     let module = scratch.join("module.wasm");
-    let module = std::fs::read(&module).map_err(file("read", &module))?;
-    if options.debug { Ok(module) } else { strip::strip(&module) }
+    std::fs::read(&module).map_err(file("read", &module))
 }
 
 fn run(command: &mut Command) -> Result<Output, BuildError> {
@@ -416,10 +420,10 @@ struct Layout {
 }
 
 impl Layout {
-    /// Pages that hold stack, data and the I/O area.
+    /// Holds stack, data and the I/O area.
     fn memory_bytes(&self) -> u64 {
         let io = u64::from(self.heap_base).next_multiple_of(abi::IO_ALIGN as u64);
-        (io + abi::IO_BYTES as u64).next_multiple_of(PAGE_BYTES)
+        (io + abi::IO_BYTES as u64).next_multiple_of(MEMORY_GRANULE)
     }
 
     fn read(module: &[u8]) -> Result<Self, BuildError> {

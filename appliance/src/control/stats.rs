@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{LambdaId, LambdaSlot};
 use crate::island::{Quarantine, State};
 use crate::observe::DropReason;
-use crate::observe::counters::{Counter, LambdaCounters, LcoreCounters};
+use crate::observe::counters::{Counter, LambdaCounters, LambdaTimes, LcoreCounters};
 use crate::observe::histogram::{self, BUCKETS, Histogram};
 
 mod print;
@@ -295,10 +295,10 @@ impl Sources {
         Some(was)
     }
 
-    fn times(&self, slot: LambdaSlot, pick: fn(&LambdaCounters) -> &Histogram) -> Times {
+    fn times(&self, slot: LambdaSlot, pick: fn(&LambdaTimes) -> &Histogram) -> Times {
         let mut sums = [0; BUCKETS];
-        for count in self.lcores.iter().filter_map(|lcore| lcore.counters.lambda(slot)) {
-            pick(count).add_to(&mut sums);
+        for times in self.lcores.iter().filter_map(|lcore| lcore.counters.times(slot)) {
+            pick(times).add_to(&mut sums);
         }
         let at = |quantile| histogram::quantile_ns(&sums, quantile).unwrap_or(0);
         Times { p50_ns: at(0.5), p99_ns: at(0.99), max_ns: at(1.0) }
@@ -334,8 +334,8 @@ impl Sources {
             calls: sum(|count| &count.calls),
             calls_timed_out: sum(|count| &count.calls_timed_out),
             npu_ns: sum(|count| &count.npu_ns),
-            queueing: self.times(slot, |count| &count.queueing),
-            service: self.times(slot, |count| &count.service),
+            queueing: self.times(slot, |times| &times.queueing),
+            service: self.times(slot, |times| &times.service),
         }
     }
 }

@@ -63,7 +63,7 @@ pub enum Outcome<'a> {
 
 /// One of a lambda's instances on an NPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context(u16);
+pub struct Context(u8);
 
 /// What a lambda may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,17 +79,30 @@ pub struct Loaded {
     id: LambdaId,
     generation: Generation,
     budget: Budget,
-    instances: Box<[Instance]>,
-    /// Instances that nobody uses; the first to take is last.
-    free: Vec<u16>,
+    /// Instances that nobody uses, a bit each.
+    free: u64,
+    /// The first lies here, and not behind another pointer: a lambda that has not run for a while is slow enough.
+    first: Instance,
+    more: Box<[Instance]>,
 }
 
+/// Most instances of a lambda on an NPU.
+const INSTANCES: usize = 64;
+
 impl Loaded {
-    /// `instances` is how many requests of it may be under way here at a time; more than one only if it calls others.
+    /// As many requests of it as it has instances may be under way here at a time; `more` than the first only if it calls others,
+    /// and at most 63.
     #[must_use]
-    pub fn new(id: LambdaId, generation: Generation, budget: Budget, instances: Vec<Instance>) -> Box<Self> {
-        let free = (0..instances.len() as u16).rev().collect();
-        Box::new(Self { id, generation, budget, instances: instances.into(), free })
+    pub fn new(
+        id: LambdaId,
+        generation: Generation,
+        budget: Budget,
+        first: Instance,
+        mut more: Vec<Instance>,
+    ) -> Box<Self> {
+        more.truncate(INSTANCES - 1);
+        let free = u64::MAX >> (INSTANCES - 1 - more.len());
+        Box::new(Self { id, generation, budget, free, first, more: more.into() })
     }
 
     /// Its generation.
@@ -136,25 +149,25 @@ impl Npu {
         else {
             return (Outcome::BadVerdict, 0);
         };
-        let Some(&free) = loaded.free.last() else { return (Outcome::Busy, 0) };
-        let instance = &mut loaded.instances[usize::from(free)];
-        if !prepare(instance, task, payload, loaded.id) {
+        let (id, context) = (loaded.id, loaded.free.trailing_zeros() as u8);
+        let Some(instance) = loaded.instance(context) else { return (Outcome::Busy, 0) };
+        if !prepare(instance, task, payload, id) {
             return (Outcome::BadVerdict, 0);
         }
         let run = instance.run(task.time_ns);
-        loaded.judge(free, run, task.capacity)
+        loaded.judge(context, run, task.capacity)
     }
 
     /// Runs a lambda on another's call.
     pub fn run_call(&mut self, lambda: LambdaRef, task: &CallTask<'_>) -> (Outcome<'_>, u64) {
         let Some(loaded) = self.loaded(lambda) else { return (Outcome::Gone, 0) };
-        let Some(&free) = loaded.free.last() else { return (Outcome::Busy, 0) };
-        let instance = &mut loaded.instances[usize::from(free)];
-        if !prepare_call(instance, task, loaded.id) {
+        let (id, context) = (loaded.id, loaded.free.trailing_zeros() as u8);
+        let Some(instance) = loaded.instance(context) else { return (Outcome::Busy, 0) };
+        if !prepare_call(instance, task, id) {
             return (Outcome::BadVerdict, 0);
         }
         let run = instance.run(task.time_ns);
-        loaded.judge(free, run, abi::PAYLOAD_CAPACITY as u32)
+        loaded.judge(context, run, abi::PAYLOAD_CAPACITY as u32)
     }
 
     /// Goes on with a suspended lambda. The fuel is that of the whole invocation.
@@ -166,11 +179,9 @@ impl Npu {
         capacity: u32,
     ) -> (Outcome<'_>, u64) {
         let Some(loaded) = self.loaded(lambda) else { return (Outcome::Gone, 0) };
-        let Some(instance) = loaded.instances.get_mut(usize::from(context.0)) else {
-            return (Outcome::Gone, 0);
-        };
+        let Some(instance) = loaded.instance(context.0) else { return (Outcome::Gone, 0) };
         let run = instance.resume(answer);
-        loaded.free.push(context.0);
+        loaded.free |= 1 << context.0;
         loaded.judge(context.0, run, capacity)
     }
 
@@ -178,7 +189,10 @@ impl Npu {
     #[must_use]
     pub fn pending(&self, lambda: LambdaRef, context: Context) -> Option<PendingCall<'_>> {
         let loaded = self.slots.get(lambda.slot.index())?.as_ref()?;
-        loaded.instances.get(usize::from(context.0))?.pending()
+        match context.0 {
+            0 => loaded.first.pending(),
+            at => loaded.more.get(usize::from(at) - 1)?.pending(),
+        }
     }
 
     /// Accounts for a measured run. Fuel counts instructions; one whose loads all miss the caches takes much longer than the
@@ -188,7 +202,7 @@ impl Npu {
         let Some(loaded) = self.loaded(lambda) else { return };
         if time_ns > loaded.budget.time_ns {
             loaded.shrink(fuel, time_ns);
-        } else if loaded.instances[0].budget() < loaded.budget.fuel {
+        } else if loaded.first.budget() < loaded.budget.fuel {
             loaded.grow();
         }
     }
@@ -201,10 +215,24 @@ impl Npu {
 }
 
 impl Loaded {
-    /// The last of `free` is `context`; it stays there unless it is suspended.
+    /// The instance with this number; `None` if there is none.
     #[inline]
-    fn judge(&mut self, context: u16, run: Run, capacity: u32) -> (Outcome<'_>, u64) {
-        let instance = &mut self.instances[usize::from(context)];
+    fn instance(&mut self, context: u8) -> Option<&mut Instance> {
+        match context {
+            0 => Some(&mut self.first),
+            at => self.more.get_mut(usize::from(at) - 1),
+        }
+    }
+
+    /// `context` is among those that are free, and stays there unless it is suspended.
+    #[inline]
+    fn judge(&mut self, context: u8, run: Run, capacity: u32) -> (Outcome<'_>, u64) {
+        if run == Run::Suspended {
+            self.free &= !(1 << context);
+            let fuel = self.instance(context).map_or(0, |instance| instance.fuel_used());
+            return (Outcome::Suspended(Context(context)), fuel);
+        }
+        let Some(instance) = self.instance(context) else { return (Outcome::Gone, 0) };
         let fuel = instance.fuel_used();
         let outcome = match run {
             Run::Verdict(abi::FORWARD) => match instance.io() {
@@ -220,10 +248,7 @@ impl Loaded {
             Run::Verdict(abi::TO_HOST) => Outcome::ToHost,
             Run::Verdict(_) => Outcome::BadVerdict,
             Run::Failed(failure) => Outcome::Failed(failure),
-            Run::Suspended => {
-                self.free.pop();
-                Outcome::Suspended(Context(context))
-            }
+            Run::Suspended => Outcome::Suspended(Context(context)),
         };
         (outcome, fuel)
     }
@@ -233,7 +258,7 @@ impl Loaded {
         let affordable = u128::from(fuel) * u128::from(self.budget.time_ns) / u128::from(time_ns.max(1));
         let least = (self.budget.fuel / LEAST_FUEL).max(1);
         // Little fuel and much time: the lcore was away, and the lambda has nothing to do with it.
-        let now = self.instances[0].budget();
+        let now = self.first.budget();
         if fuel > now / 4 {
             self.set_budget((affordable as u64).clamp(least, now));
         }
@@ -241,14 +266,13 @@ impl Loaded {
 
     #[cold]
     fn grow(&mut self) {
-        let now = self.instances[0].budget();
+        let now = self.first.budget();
         self.set_budget((now + now / 8 + 1).min(self.budget.fuel));
     }
 
     fn set_budget(&mut self, fuel: u64) {
-        for instance in &mut self.instances {
-            instance.set_budget(fuel);
-        }
+        self.first.set_budget(fuel);
+        self.more.iter_mut().for_each(|instance| instance.set_budget(fuel));
     }
 }
 

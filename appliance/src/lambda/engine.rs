@@ -34,6 +34,8 @@ impl Engine {
         config.cranelift_opt_level(OptLevel::Speed);
         config.wasm_simd(true);
         config.wasm_threads(true);
+        // Memories of just the bytes that a lambda needs.
+        config.wasm_custom_page_sizes(true);
         // Dense layout: no reservation and no guard, so memories lie side by side in slabs, every access is checked against the
         // bound, and there is no gap inside a memory where a host-side memory.fill could fault.
         config.memory_reservation(0);

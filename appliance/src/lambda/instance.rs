@@ -1,10 +1,11 @@
 //! One NPU's copy of a lambda, ready to run.
 
 use lnic_abi as abi;
-use wasmtime::{Global, Memory, Store, StoreLimitsBuilder, Trap, TypedFunc, Val};
+use wasmtime::{Global, Store, StoreLimitsBuilder, Trap, TypedFunc, Val};
 
 use super::fiber::{self, Answer, Fiber, PendingCall};
 use super::host::{Host, HostSide};
+use super::slab::Window;
 use super::{Image, PrepareError};
 
 /// Why a run gave no verdict.
@@ -35,7 +36,8 @@ pub struct Instance {
     /// Only of lambdas that suspend.
     fiber: Option<Fiber>,
     entry: TypedFunc<(u32, u32), i32>,
-    memory: Memory,
+    /// Borrowed only while the lambda does not run.
+    window: Window,
     stack_pointer: Global,
     stack_top: i32,
     io: usize,
@@ -89,6 +91,11 @@ impl Instance {
                 needed: abi::IO_BYTES as u64,
             });
         }
+        let window =
+            usize::try_from(io)
+                .ok()
+                .and_then(|io| Window::of(&memory, &store, io, abi::IO_BYTES))
+                .ok_or_else(|| PrepareError::Instantiate("its memory is smaller than it says".to_owned()))?;
         let entry = instance.get_typed_func(&mut store, image.entry()).map_err(instantiate)?;
         if shape.has_init {
             let init =
@@ -111,7 +118,7 @@ impl Instance {
             store: Some(store),
             fiber,
             entry,
-            memory,
+            window,
             stack_pointer,
             stack_top,
             io,
@@ -138,8 +145,10 @@ impl Instance {
     #[must_use]
     #[inline]
     pub fn io(&mut self) -> Option<Io<'_>> {
-        let memory = self.memory.data_mut(self.store.as_mut()?);
-        let area = memory.get_mut(self.io..self.io + abi::IO_BYTES)?;
+        if self.is_suspended() {
+            return None;
+        }
+        let area = self.window.bytes().first_chunk_mut::<{ abi::IO_BYTES }>()?;
         let (headers, rest) = area.split_at_mut(abi::IO_MATCH_DATA);
         let (match_data, payload) = rest.split_at_mut(abi::IO_PAYLOAD - abi::IO_MATCH_DATA);
         Some(Io {

@@ -26,4 +26,5 @@ pub use fiber::{Answer, PendingCall};
 pub use host::{HostSide, LogLine};
 pub use image::{Image, PrepareError};
 pub use instance::{Failure, Instance, Io, Run};
+pub use slab::gather_heap;
 pub use verify::{Limits, Shape, VerifyError, verify};

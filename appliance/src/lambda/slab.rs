@@ -1,8 +1,8 @@
 //! Large anonymous mappings, carved into slices for linear memories and for compiled code, so that ten thousand lambdas
 //! cost tens of mappings.
 //!
-//! A slice is zero-filled when it is taken, and gives its pages back to the kernel when it is dropped. There are no guards
-//! between slices: lambdas check every access against their bound (`engine.rs`), and code is read-only once it may run.
+//! A slice is zero-filled when it is taken: it was zeroed, or gave its pages back to the kernel, when it was dropped. There are no
+//! guards between slices: lambdas check every access against their bound (`engine.rs`), and code is read-only once it may run.
 
 #![allow(unsafe_code, reason = "mappings are made, protected and shared out here and nowhere else")]
 
@@ -12,18 +12,24 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
-use wasmtime::{CustomCodeMemory, LinearMemory, MemoryCreator, MemoryType};
+use wasmtime::{CustomCodeMemory, LinearMemory, Memory, MemoryCreator, MemoryType, Store};
 
 /// Bytes of a slab; a larger slice has a slab of its own.
 const SLAB_BYTES: usize = 64 << 20;
-/// A page of WebAssembly, and a multiple of every machine's.
-const MEMORY_GRANULE: usize = 64 << 10;
+/// What memories that `lnic build` makes are multiples of.
+const MEMORY_GRANULE: usize = 4 << 10;
+/// What a huge page has on most machines. A slice at least as large gives its pages back to the kernel; smaller ones would take
+/// a huge page apart, and are overwritten.
+const HUGE_BYTES: usize = 2 << 20;
 /// What the engine aligns code to.
 const CODE_GRANULE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 << 10 };
 
 /// Slabs of one kind. Slices hold on to them.
 pub(super) struct Slabs {
     granule: usize,
+    /// In huge pages where the machine has them: slices lie close together, and lambdas that have not run for a while would
+    /// wait for the page tables as long as for their memory.
+    huge: bool,
     slabs: Mutex<Vec<Slab>>,
 }
 
@@ -35,8 +41,8 @@ struct Slab {
 }
 
 impl Slabs {
-    fn new(granule: usize) -> Arc<Self> {
-        Arc::new(Self { granule, slabs: Mutex::default() })
+    fn new(granule: usize, huge: bool) -> Arc<Self> {
+        Arc::new(Self { granule, huge, slabs: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Slab>> {
@@ -54,7 +60,7 @@ impl Slabs {
         let base = match slabs.iter_mut().find_map(|slab| slab.take(bytes)) {
             Some(base) => base,
             None => {
-                let mut slab = Slab::map(bytes.max(SLAB_BYTES))?;
+                let mut slab = Slab::map(bytes.max(SLAB_BYTES), self.huge)?;
                 let base = slab.take(bytes);
                 slabs.push(slab);
                 base.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?
@@ -81,7 +87,7 @@ impl Slabs {
 }
 
 impl Slab {
-    fn map(bytes: usize) -> io::Result<Self> {
+    fn map(bytes: usize, huge: bool) -> io::Result<Self> {
         // SAFETY: the kernel chooses the address, so no other mapping is touched.
         let base = unsafe {
             rustix::mm::mmap_anonymous(
@@ -91,10 +97,10 @@ impl Slab {
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         }?;
-        // A lambda touches a few of its pages; a huge page would make resident what thirty lambdas never use. A kernel
-        // without huge pages refuses, which is as good.
+        let advice = if huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage };
+        // A kernel without huge pages refuses, which is as good.
         // SAFETY: the range was mapped above; the advice changes no contents.
-        let _ = unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxNoHugepage) };
+        let _ = unsafe { rustix::mm::madvise(base, bytes, advice) };
         Ok(Self { base: base.expose_provenance(), bytes, free: BTreeMap::from([(0, bytes)]) })
     }
 
@@ -153,8 +159,13 @@ impl Slice {
         unsafe { rustix::mm::mprotect(self.pointer().cast(), self.bytes, flags) }.map_err(io::Error::from)
     }
 
-    /// Zero-fills by giving the pages back, and then the range. Nobody may refer to the range any more.
+    /// Zero-fills, and gives the range back. Nobody may refer to it any more.
     fn release(&self) {
+        if self.slabs.huge && self.bytes < HUGE_BYTES {
+            // SAFETY: the range belongs to this slice alone, its owner is gone, and slices of huge slabs are always writable.
+            unsafe { ptr::write_bytes(self.pointer(), 0, self.bytes) };
+            return self.slabs.give_back(self.base, self.bytes);
+        }
         // SAFETY: the range belongs to this slice alone and its owner is gone; contents of a private mapping become zero.
         let zeroed = unsafe { rustix::mm::madvise(self.pointer().cast(), self.bytes, Advice::LinuxDontNeed) };
         // What could not be zeroed is not handed out again.
@@ -164,12 +175,32 @@ impl Slice {
     }
 }
 
+/// Moves this process's heap into huge pages, as far as the kernel does that (Linux 6.1). What lambdas are made of besides memory
+/// and code lies all over it, and with 4 KiB pages ten thousand of them spend more time on page tables than on their work.
+/// Takes about a millisecond for each 10 MB; call it when many lambdas have been made.
+pub fn gather_heap() {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    let Some(range) =
+        maps.lines().find(|line| line.ends_with("[heap]")).and_then(|line| line.split(' ').next())
+    else {
+        return;
+    };
+    let mut ends = range.split('-').map(|end| usize::from_str_radix(end, 16).unwrap_or(0));
+    let (Some(from), Some(to)) = (ends.next(), ends.next()) else { return };
+    let (from, to) = (from.next_multiple_of(HUGE_BYTES), to / HUGE_BYTES * HUGE_BYTES);
+    for page in (from..to).step_by(HUGE_BYTES) {
+        // SAFETY: within the heap, which only grows and shrinks at its end; the advice changes no contents. What the kernel
+        // does not do for want of memory stays as it is.
+        unsafe { libc::madvise(ptr::with_exposed_provenance_mut(page), HUGE_BYTES, libc::MADV_COLLAPSE) };
+    }
+}
+
 /// Makes the linear memories of lambdas.
 pub(super) struct MemorySlabs(Arc<Slabs>);
 
 impl MemorySlabs {
     pub(super) fn new() -> Self {
-        Self(Slabs::new(MEMORY_GRANULE))
+        Self(Slabs::new(MEMORY_GRANULE, true))
     }
 }
 
@@ -225,6 +256,41 @@ unsafe impl MemoryCreator for MemorySlabs {
     }
 }
 
+/// The host's view of a part of a lambda's linear memory. The engine's own way to it leads over half a dozen cache lines, which
+/// costs a lambda that has not run for a while a microsecond.
+///
+/// Its owner owns the memory's store too, keeps it as long, and borrows the window only while the lambda's code does not run.
+pub(super) struct Window {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: it is a borrow of memory that its owner owns, and goes where its owner goes.
+unsafe impl Send for Window {}
+
+impl Window {
+    /// `bytes` from `offset` on; `None` if the memory does not have them.
+    pub(super) fn of<T: 'static>(
+        memory: &Memory,
+        store: &Store<T>,
+        offset: usize,
+        bytes: usize,
+    ) -> Option<Self> {
+        let inside = memory.data(store).get(offset..)?.get(..bytes)?.len();
+        // SAFETY: just proven to lie within the memory.
+        let base = unsafe { memory.data_ptr(store).add(offset) };
+        Some(Self { base: NonNull::new(base)?, bytes: inside })
+    }
+
+    /// What is there.
+    #[inline]
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: memories neither move nor shrink (`MemorySlabs` refuses growth), the owner keeps the store, and the lambda's
+        // code, the only other that writes there, does not run while this borrow of the owner lasts.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.bytes) }
+    }
+}
+
 /// Holds the compiled code of lambdas.
 ///
 /// Pages are written while they are no code yet, and executable and read-only from then on. Neighbours with the same rights
@@ -234,7 +300,7 @@ pub(super) struct CodeSlabs(Arc<Slabs>);
 
 impl CodeSlabs {
     pub(super) fn new() -> Self {
-        Self(Slabs::new(CODE_GRANULE))
+        Self(Slabs::new(CODE_GRANULE, false))
     }
 
     /// Copies code into a slab and makes it read-only and executable.
@@ -307,7 +373,7 @@ mod tests {
 
     #[test]
     fn slices_are_disjoint_zero_filled_and_reused() {
-        let slabs = Slabs::new(MEMORY_GRANULE);
+        let slabs = Slabs::new(MEMORY_GRANULE, true);
         let mut taken: Vec<Slice> = (1..=100).map(|kib| slabs.take(kib * 1024).unwrap()).collect();
         for (at, slice) in taken.iter_mut().enumerate() {
             assert!(writable(slice).iter().all(|byte| *byte == 0), "slice {at} is not zero-filled");
@@ -329,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_large_slice_has_a_slab_of_its_own_that_goes_with_it() {
-        let slabs = Slabs::new(MEMORY_GRANULE);
+        let slabs = Slabs::new(MEMORY_GRANULE, true);
         let small = slabs.take(1).unwrap();
         let large = slabs.take(SLAB_BYTES + 1).unwrap();
         assert_eq!((small.bytes, large.bytes), (MEMORY_GRANULE, SLAB_BYTES + MEMORY_GRANULE));

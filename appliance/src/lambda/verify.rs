@@ -6,8 +6,8 @@ use wasmparser::{ExternalKind, Operator, Parser, Payload, TypeRef, ValType, Vali
 
 use super::writable::Variables;
 
-/// Bytes of a WebAssembly page.
-const PAGE_BYTES: u64 = 65_536;
+/// Bytes of a WebAssembly page, unless a memory says otherwise, as a power of two.
+const PAGE_BYTES_LOG2: u32 = 16;
 
 /// What a module may ask for.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +157,7 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
     let features = WasmFeatures::WASM2
         .union(WasmFeatures::THREADS)
         .union(WasmFeatures::TAIL_CALL)
+        .union(WasmFeatures::CUSTOM_PAGE_SIZES)
         .difference(WasmFeatures::MULTI_MEMORY)
         .difference(WasmFeatures::MEMORY64);
     let types = Validator::new_with_features(features)
@@ -224,7 +225,8 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
     if memory.maximum != Some(memory.initial) {
         return Err(VerifyError::Growable { minimum: memory.initial, maximum: memory.maximum });
     }
-    let memory_bytes = memory.initial.saturating_mul(PAGE_BYTES);
+    let memory_bytes =
+        memory.initial << memory.page_size_log2.unwrap_or(PAGE_BYTES_LOG2).min(PAGE_BYTES_LOG2);
     within("bytes of memory", memory_bytes, limits.memory_bytes)?;
 
     let find = |name: &str| exports.iter().find(|export| export.0 == name).map(|export| (export.1, export.2));

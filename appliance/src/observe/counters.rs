@@ -65,6 +65,7 @@ pub struct LcoreCounters {
     /// Nanoseconds that the lcore's NPU spent on lambdas: exact where a dispatcher decides, else by samples.
     pub npu_ns: Counter,
     lambdas: Box<[LambdaCounters]>,
+    times: Box<[LambdaTimes]>,
 }
 
 /// How one lambda's invocations ended on one lcore.
@@ -98,6 +99,12 @@ pub struct LambdaCounters {
     pub calls_timed_out: Counter,
     /// NPU time used, in ns: exact where a dispatcher decides, else by samples.
     pub npu_ns: Counter,
+}
+
+/// How long one lambda's requests took on one lcore. Apart from its counters, which every invocation touches: those of thousands
+/// of lambdas fit a cache.
+#[derive(Debug, Default)]
+pub struct LambdaTimes {
     /// From the arrival of a request until it runs, in ns.
     pub queueing: Histogram,
     /// NPU time of one request, in ns.
@@ -127,6 +134,7 @@ impl LcoreCounters {
             suspended: Counter::default(),
             npu_ns: Counter::default(),
             lambdas: (0..lambdas).map(|_| LambdaCounters::default()).collect(),
+            times: (0..lambdas).map(|_| LambdaTimes::default()).collect(),
         }
     }
 
@@ -146,6 +154,13 @@ impl LcoreCounters {
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.drops.iter().map(Counter::get).sum()
+    }
+
+    /// Times of one lambda; `None` for a slot that this lcore does not have.
+    #[must_use]
+    #[inline]
+    pub fn times(&self, slot: LambdaSlot) -> Option<&LambdaTimes> {
+        self.times.get(slot.index())
     }
 
     /// Counters of one lambda; `None` for a slot that this lcore does not have.

@@ -18,7 +18,6 @@ use crate::parser::{self, Parsed, Present};
 use crate::path::Role;
 
 /// A parsed frame, and what is known of its arrival.
-#[derive(Clone, Copy)]
 pub(super) struct Arrival<'a> {
     pub(super) parsed: &'a Parsed,
     pub(super) attachment: &'a Attachment,
@@ -49,7 +48,7 @@ impl Stage<'_> {
     /// What a caller is told of the time that its request took.
     #[inline]
     fn service_us(&self, fuel: u64) -> u16 {
-        u16::try_from(u128::from(fuel) * u128::from(self.us_per_fuel) >> 32).unwrap_or(u16::MAX)
+        u16::try_from((u128::from(fuel) * u128::from(self.us_per_fuel)) >> 32).unwrap_or(u16::MAX)
     }
 }
 

@@ -286,8 +286,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
         let until = self.mark_ns + SERVE_NS;
         let mut any = mail;
         let mut mine = None;
-        loop {
-            let Some(dispatcher) = &mut self.dispatcher else { break };
+        while let Some(dispatcher) = &mut self.dispatcher {
             match dispatcher.next() {
                 Next::Send(at, job) => {
                     any = true;

@@ -124,7 +124,9 @@ impl<F: Frame, C: Clock> Path<F, C> {
         let (progress, fuel) = match &mut job.errand {
             Errand::Frame { frame, request, end } => {
                 let arrival = Arrival::of(request, &self.attachments);
-                count.queueing.record(start.saturating_sub(request.arrival_ns), 1);
+                if let Some(times) = self.counters.times(lambda.slot) {
+                    times.queueing.record(start.saturating_sub(request.arrival_ns), 1);
+                }
                 if arrival.is_late(start) {
                     count.late.add(1);
                     *end = Some(arrival.refuse(frame, DropReason::LambdaBusy, Status::DeadlineExceeded, 0));
@@ -177,8 +179,8 @@ impl<F: Frame, C: Clock> Path<F, C> {
             }
             Progress::Done => {}
         }
-        if let Some(count) = self.counters.lambda(job.lambda.slot) {
-            count.service.record(job.used_ns, 1);
+        if let Some(times) = self.counters.times(job.lambda.slot) {
+            times.service.record(job.used_ns, 1);
         }
         self.done(job);
     }

@@ -226,11 +226,10 @@ struct Made {
 impl Made {
     fn load(&self) -> Box<Loaded> {
         let suspends = self.image.shape().suspends;
-        let instances = (0..if suspends { self.lambda.in_flight } else { 1 })
-            .map(|_| Instance::new(&self.image, self.lambda.fuel, &self.host).expect("instantiates"))
-            .collect();
+        let instance = || Instance::new(&self.image, self.lambda.fuel, &self.host).expect("instantiates");
+        let more = (1..if suspends { self.lambda.in_flight } else { 1 }).map(|_| instance()).collect();
         let budget = Budget { fuel: self.lambda.fuel, time_ns: self.lambda.budget_ns };
-        Loaded::new(self.id, self.reference.generation, budget, instances)
+        Loaded::new(self.id, self.reference.generation, budget, instance(), more)
     }
 }
 

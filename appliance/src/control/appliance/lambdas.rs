@@ -43,15 +43,14 @@ impl Prepared {
 
     /// A fresh one for an NPU.
     pub(super) fn load(&self) -> Result<Box<Loaded>, StartError> {
-        let instances = (0..self.in_flight())
-            .map(|_| Instance::new(&self.image, self.budget.fuel, &self.host))
-            .collect::<Result<_, _>>()
-            .map_err(|source| StartError::Lambda {
-                name: self.spec.name.clone(),
-                file: self.spec.file.clone(),
-                source,
-            })?;
-        Ok(Loaded::new(self.spec.id, self.reference.generation, self.budget, instances))
+        let instance =
+            || {
+                Instance::new(&self.image, self.budget.fuel, &self.host).map_err(|source| {
+                    StartError::Lambda { name: self.spec.name.clone(), file: self.spec.file.clone(), source }
+                })
+            };
+        let more = (1..self.in_flight()).map(|_| instance()).collect::<Result<_, _>>()?;
+        Ok(Loaded::new(self.spec.id, self.reference.generation, self.budget, instance()?, more))
     }
 }
 

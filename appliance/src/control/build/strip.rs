@@ -1,4 +1,4 @@
-//! What stays of a module for deployment.
+//! What stays of a module for deployment, and how large its memory is.
 
 use wasmparser::{KnownCustom, Name, Parser, Payload};
 
@@ -6,18 +6,31 @@ use super::BuildError;
 
 /// A section that engines skip.
 const CUSTOM_SECTION: u8 = 0;
+const MEMORY_SECTION: u8 = 5;
+/// Limits of a memory: a maximum and a page size are given.
+const HAS_MAXIMUM_AND_PAGE_SIZE: u8 = 0x01 | 0x08;
 /// The part of the section "name" that names data segments.
 const DATA_NAMES: u8 = 9;
 
-/// Leaves out everything that does not run, but the names of the data segments: by them the verifier knows constants from
-/// variables.
-pub(super) fn strip(module: &[u8]) -> Result<Vec<u8>, BuildError> {
+/// Gives the module a memory of exactly so many bytes, by the custom-page-sizes proposal: in pages of 64 KiB, ten thousand small
+/// lambdas would use a third of what they have. Leaves out everything that does not run, unless it is to be debugged, but the names
+/// of the data segments: by them the verifier knows constants from variables.
+pub(super) fn finish(module: &[u8], memory_bytes: u64, debug: bool) -> Result<Vec<u8>, BuildError> {
     let unreadable = |error: wasmparser::BinaryReaderError| BuildError::Module(error.to_string());
     let mut stripped = Vec::with_capacity(module.len());
     for payload in Parser::new(0).parse_all(module) {
         match payload.map_err(unreadable)? {
             Payload::Version { range, .. } => stripped.extend_from_slice(&module[range]),
-            Payload::CustomSection(section) => {
+            Payload::MemorySection(_) => {
+                // One memory of pages of 2^0 bytes.
+                let mut content = vec![1, HAS_MAXIMUM_AND_PAGE_SIZE];
+                content.extend(leb128(memory_bytes as usize));
+                content.extend(leb128(memory_bytes as usize));
+                content.push(0);
+                stripped.push(MEMORY_SECTION);
+                put_bytes(&mut stripped, &content);
+            }
+            Payload::CustomSection(section) if !debug => {
                 let KnownCustom::Name(names) = section.as_known() else { continue };
                 for name in names {
                     let Name::Data(segments) = name.map_err(unreadable)? else { continue };
@@ -80,13 +93,20 @@ mod tests {
             )
         };
         let module = wat::parse_str(text("private_helper", ".rodata")).unwrap();
-        let stripped = strip(&module).unwrap();
-        // What runs comes first, unchanged.
-        let sections = stripped.windows(4).position(|window| window == b"name").unwrap() - 3;
-        assert_eq!(stripped[..sections], module[..sections]);
+        let stripped = finish(&module, 4096, false).unwrap();
+        // What runs comes first, unchanged but for the memory.
+        let small = text("f", "d").replace("(memory 1 1)", "(memory 4096 4096 (pagesize 1))");
+        let small = wat::parse_str(small).unwrap();
+        let runs = |module: &[u8]| {
+            let names = module.windows(4).position(|window| window == b"name").unwrap() - 3;
+            module[..names].to_vec()
+        };
+        assert_eq!(runs(&small), runs(&stripped));
         let has = |name: &str| stripped.windows(name.len()).any(|window| window == name.as_bytes());
         assert!(has(".rodata") && !has("private_helper"));
-        assert_eq!(strip(&stripped).unwrap(), stripped);
-        assert!(strip(&module[..module.len() / 2]).is_err());
+        assert_eq!(finish(&stripped, 4096, false).unwrap(), stripped);
+        assert!(finish(&module[..module.len() / 2], 4096, false).is_err());
+        let debuggable = finish(&module, 4096, true).unwrap();
+        assert!(debuggable.windows(14).any(|window| window == b"private_helper"));
     }
 }

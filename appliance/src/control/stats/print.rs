@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::{LambdaStats, Snapshot};
 
 /// Lambdas that `lnic stats` shows: those that used most NPU time.
-const LAMBDAS: usize = 40;
+const LAMBDAS: usize = 20;
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
