@@ -6,8 +6,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use lnic::frame::BURST;
+use lnic::path::Stock;
 use support::frames::*;
-use support::lab::{Deployed, Lab};
+use support::lab::{Deployed, Lab, Setup};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -42,19 +43,23 @@ fn allocations(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.with(Cell::get) - before
 }
 
-#[test]
-fn a_thousand_bursts_allocate_nothing() {
-    let mut lab = Lab::new(
-        vec![Deployed::from_tree("echo", "echo"), Deployed::from_tree("web-server", "web_server")],
-        true,
+/// All that may happen to well-meant traffic: both lambdas, both IP versions, an unknown lambda, a frame for the host, neighbour
+/// discovery's work, and what is dropped. The third lambda has room for one request: where there are queues, others find it busy.
+fn watch(setup: Setup) {
+    let dispatching = setup.dispatcher.is_some();
+    let mut lab = Lab::of(
+        vec![
+            Deployed::from_tree("echo", "echo"),
+            Deployed::from_tree("web-server", "web_server"),
+            Deployed { queue: 1, ..Deployed::from_tree("echo", "echo") },
+        ],
+        Setup { host_port: true, ..setup },
     );
-    // All that may happen to well-meant traffic: both lambdas, both IP versions, an unknown lambda, a frame for the host,
-    // neighbour discovery's work, and what is dropped.
     let mix = [
         rpc4(1, &[7; 64]),
         rpc6(1, &[7; 1024]),
         rpc4(2, b"GET /"),
-        rpc4(2, b"GET /nothing"),
+        rpc4(3, b"busy"),
         rpc4(99, b"unknown"),
         ethernet(None, 0x88CC, b"for the host"),
         arp_request(),
@@ -77,5 +82,45 @@ fn a_thousand_bursts_allocate_nothing() {
     burst(&mut lab);
     let count = allocations(|| (0..1000).for_each(|_| burst(&mut lab)));
     assert_eq!(count, 0, "calls of the allocator in 1,000 bursts of {BURST} frames");
+    let busy = if dispatching { 1001 * (BURST / mix.len() - 1) as u64 } else { 0 };
+    assert_eq!(lab.count(3, |count| &count.busy), busy);
     assert!(allocations(|| drop(std::hint::black_box(vec![1u8; 10]))) >= 2, "the counter counts");
+}
+
+#[test]
+fn a_thousand_bursts_allocate_nothing() {
+    watch(Setup::default());
+}
+
+#[test]
+fn nor_do_they_with_a_dispatcher() {
+    watch(Setup::dispatcher());
+}
+
+#[test]
+fn nor_do_they_over_links() {
+    watch(Setup { npu_here: false, npus: 2, ..Setup::dispatcher() });
+    watch(Setup { npus: 1, ..Setup::dispatcher() });
+}
+
+#[test]
+fn nor_where_the_store_is_empty() {
+    // Every burst finds too few jobs: most callers are told so.
+    watch_busy(Setup { stock: Stock { jobs: 3, calls: 0 }, ..Setup::dispatcher() });
+}
+
+/// Bursts of which all but three requests are refused.
+fn watch_busy(setup: Setup) {
+    let mut lab = Lab::of(vec![Deployed::from_tree("echo", "echo")], setup);
+    let frame = rpc4(1, &[7; 64]);
+    let burst = |lab: &mut Lab| {
+        for _ in 0..BURST {
+            assert!(lab.peers[0].send(&frame));
+        }
+        lab.settle();
+        assert_eq!(std::iter::from_fn(|| lab.peers[0].receive()).count(), BURST);
+    };
+    burst(&mut lab);
+    assert_eq!(allocations(|| (0..1000).for_each(|_| burst(&mut lab))), 0);
+    assert_eq!(lab.count(1, |count| &count.busy), 1001 * (BURST as u64 - 3));
 }

@@ -309,12 +309,12 @@ __attribute__((weak, used, export_name("lnic_abi_1"))) void lnic_abi_1(void) {}
 #define LAMBDA_IMPORT(name) __attribute__((import_module("lnic"), import_name(name)))
 
 /*
- * Sends a request to another lambda and waits for its reply, or until `timeout_us` has passed. Meanwhile other lambdas run;
- * this one has its locals and globals when it goes on, and what is left of its budget. Returns the bytes of the reply, which
- * lie in `reply`, or minus a status: -STATUS_DEADLINE_EXCEEDED, -STATUS_UNIMPLEMENTED (no such lambda), -STATUS_UNAVAILABLE,
- * -STATUS_RESOURCE_EXHAUSTED, -STATUS_OUT_OF_RANGE (the reply is longer than `reply_capacity`), -STATUS_INVALID_ARGUMENT (a
- * length over PAYLOAD_CAPACITY, a time-out below 1), or what the other lambda replied. LAMBDA_INIT cannot wait:
- * there it is -STATUS_UNAVAILABLE.
+ * Sends a request to another lambda and waits for its reply, or until `timeout_us` has passed; if this one was itself called,
+ * no longer than its caller waits. Meanwhile other lambdas run; this one has its locals and globals when it goes on, and what is
+ * left of its budget. Returns the bytes of the reply, which lie in `reply`, or minus a status: -STATUS_DEADLINE_EXCEEDED,
+ * -STATUS_UNIMPLEMENTED (no such lambda), -STATUS_UNAVAILABLE, -STATUS_RESOURCE_EXHAUSTED, -STATUS_OUT_OF_RANGE (the reply is
+ * longer than `reply_capacity`), -STATUS_INVALID_ARGUMENT (a length over PAYLOAD_CAPACITY, a time-out below 1), or what the
+ * other lambda replied. LAMBDA_INIT cannot wait: there it is -STATUS_UNAVAILABLE.
  */
 LAMBDA_IMPORT("call")
 int32_t lnic_call(uint32_t lambda_id, const void *request, uint32_t request_bytes, void *reply,

@@ -94,6 +94,16 @@ impl<T> Scheduler<T> {
         self.review(slot.raw());
     }
 
+    /// Hands back the items that wait for lambdas all of whose NPUs are dead. Looks at every slot.
+    pub fn drain_stranded(&mut self, mut item: impl FnMut(T)) {
+        let alive = self.npus.alive();
+        for slot in 0..self.lambdas.len() {
+            if self.lambdas[slot].npus.and(alive).is_empty() {
+                self.drain(LambdaSlot::new(slot as u32), &mut item);
+            }
+        }
+    }
+
     /// Takes a lambda out and hands back all its items that wait. What is in flight completes as before, at nobody's cost.
     pub fn remove(&mut self, slot: LambdaSlot, item: impl FnMut(T)) {
         self.drain(slot, item);

@@ -93,17 +93,20 @@ pub struct Call {
     pub reply: ArrayVec<u8, PAYLOAD_CAPACITY>,
     /// How it ended, a λ-RPC status; `None` if nobody answers.
     pub status: Option<u8>,
+    /// When its caller stops waiting, in ns since the appliance started: from then on it need not run.
+    pub deadline_ns: u64,
 }
 
 impl Call {
     /// An empty one, 18 KiB.
     #[must_use]
     pub fn empty() -> Box<Self> {
-        Box::new(Self { request: ArrayVec::new(), reply: ArrayVec::new(), status: None })
+        Box::new(Self { request: ArrayVec::new(), reply: ArrayVec::new(), status: None, deadline_ns: 0 })
     }
 
-    /// Fills in the request. False if it is too long.
-    pub fn fill(&mut self, request: &[u8]) -> bool {
+    /// Fills in the request, and how long its caller waits. False if it is too long.
+    pub fn fill(&mut self, request: &[u8], deadline_ns: u64) -> bool {
+        self.deadline_ns = deadline_ns;
         self.reply.clear();
         self.status = None;
         self.request.clear();
@@ -138,6 +141,15 @@ impl<F> Job<F> {
         })
     }
 
+    /// When nobody waits for the answer of a lambda's call any more; a frame's caller is asked before it runs.
+    #[must_use]
+    pub fn deadline_ns(&self) -> u64 {
+        match &self.errand {
+            Errand::Call { call, .. } => call.deadline_ns,
+            _ => u64::MAX,
+        }
+    }
+
     /// Makes a spare job one for `lambda`.
     #[inline]
     pub fn begin(&mut self, lambda: LambdaRef, errand: Errand<F>) {
@@ -145,5 +157,45 @@ impl<F> Job<F> {
         self.lambda = lambda;
         self.route.clear();
         self.used_ns = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_keeps_nothing_of_the_one_before() {
+        let mut call = Call::empty();
+        assert!(call.fill(b"first", 1) && call.request() == b"first");
+        call.answer(0, b"answer");
+        assert_eq!((call.status, &call.reply[..]), (Some(0), &b"answer"[..]));
+        assert!(call.fill(b"", 1));
+        assert_eq!((call.request(), call.status, &call.reply[..]), (&b""[..], None, &b""[..]));
+    }
+
+    #[test]
+    fn a_call_holds_a_whole_payload_and_not_a_byte_more() {
+        let mut call = Call::empty();
+        let longest = vec![7; PAYLOAD_CAPACITY];
+        let over = vec![7; PAYLOAD_CAPACITY + 1];
+        assert!(call.fill(&longest, 1) && call.request() == longest);
+        assert!(!call.fill(&over, 1));
+        assert_eq!(call.request(), b"");
+        call.answer(0, &longest);
+        assert_eq!((call.status, &call.reply[..]), (Some(0), &longest[..]));
+        call.answer(0, &over);
+        assert_eq!((call.status, call.reply.len()), (Some(11), 0), "OUT_OF_RANGE");
+    }
+
+    #[test]
+    fn a_job_begins_without_a_past() {
+        let mut job: Box<Job<()>> = Job::spare();
+        job.route.push(3);
+        job.used_ns = 5;
+        let lambda = LambdaRef { slot: crate::ids::LambdaSlot::new(1), ..LambdaRef::default() };
+        job.begin(lambda, Errand::Recall);
+        assert!(job.route.is_empty() && matches!(job.errand, Errand::Recall));
+        assert_eq!((job.used_ns, job.lambda), (0, lambda));
     }
 }

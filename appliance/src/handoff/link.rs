@@ -182,3 +182,91 @@ fn flush<F>(there: &mut dyn Sink<F>, outgoing: &mut Jobs<F>, doorbell: Option<&D
     there.put(outgoing);
     Flushed { jobs: (jobs - outgoing.len()) as u64, rang: doorbell.is_some_and(Doorbell::ring_if_asleep) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::LambdaSlot;
+
+    fn job(number: usize) -> Box<Job<()>> {
+        let mut job = Job::spare();
+        job.lambda.slot = LambdaSlot::new(number as u32);
+        job
+    }
+
+    fn numbers(jobs: &mut Jobs<()>) -> Vec<usize> {
+        jobs.drain(..).map(|job| job.lambda.slot.index()).collect()
+    }
+
+    #[test]
+    fn a_link_holds_what_it_can_until_it_comes_back() {
+        const CAPACITY: usize = BURST * 3 + 5;
+        let (mut client, mut server) = memory(CAPACITY as u32);
+        let mut jobs = Jobs::new();
+        for round in 0..3 {
+            assert!(client.is_idle());
+            for number in 0..CAPACITY {
+                assert!(client.send(job(number)).is_ok(), "{number} in round {round}");
+            }
+            assert_eq!(client.send(job(777)).err().unwrap().lambda.slot.raw(), 777, "it is given back");
+            client.flush();
+            let mut arrived = Vec::new();
+            while arrived.len() < CAPACITY {
+                server.receive(&mut jobs);
+                assert!(!jobs.is_empty(), "{} arrived", arrived.len());
+                for job in jobs.drain(..) {
+                    arrived.push(job.lambda.slot.index());
+                    // Taken is not done: there is room again only once it is back.
+                    assert!(client.send(self::job(888)).is_err());
+                    server.give_back(job);
+                }
+            }
+            assert_eq!(arrived, (0..CAPACITY).collect::<Vec<_>>());
+            server.flush();
+            let mut back = Vec::new();
+            while !client.is_idle() {
+                client.receive(&mut jobs);
+                assert!(!jobs.is_empty(), "{} back", back.len());
+                back.extend(numbers(&mut jobs));
+            }
+            assert_eq!(back, arrived);
+        }
+    }
+
+    #[test]
+    fn what_is_not_flushed_stays_unless_there_is_a_burst() {
+        let (mut client, mut server) = memory(255);
+        let mut jobs = Jobs::new();
+        assert!((0..=BURST).all(|number| client.send(job(number)).is_ok()));
+        server.receive(&mut jobs);
+        assert_eq!(numbers(&mut jobs), (0..BURST).collect::<Vec<_>>());
+        server.receive(&mut jobs);
+        assert!(jobs.is_empty());
+        assert_eq!(client.flush(), Flushed { jobs: 1, rang: false });
+        assert_eq!(client.flush(), Flushed::default());
+        server.receive(&mut jobs);
+        assert_eq!(numbers(&mut jobs), [BURST]);
+        assert!(!client.is_idle());
+    }
+
+    #[test]
+    fn only_who_sleeps_is_rung_for_and_only_once() {
+        let memory = || Memory(Rc::default());
+        let doorbell = Doorbell::new().unwrap();
+        let mut client: Client<()> =
+            Client::new(Box::new(memory()), Box::new(memory()), 8, Some(doorbell.clone()));
+        let mut rang = || {
+            assert!(client.send(job(0)).is_ok());
+            client.flush().rang
+        };
+        assert!(!rang(), "it is awake");
+        doorbell.announce_sleep();
+        assert!(rang());
+        assert!(!rang(), "it has been rung for");
+        doorbell.announce_sleep();
+        doorbell.retract_sleep();
+        assert!(!rang(), "it found work by itself");
+        doorbell.announce_sleep();
+        assert_eq!(client.flush(), Flushed::default(), "nothing was handed over");
+    }
+}

@@ -8,7 +8,9 @@ use crate::matcher::Parameters;
 use crate::parser::Parsed;
 
 /// Part of its nominal fuel that a lambda keeps however slow its instructions are.
-const LEAST_FUEL: u64 = 64;
+const LEAST_FUEL: u64 = 16;
+/// Runs that overrun their time one after the other before it is the lambda's doing: until then the lcore may have been away.
+const OVERRUNS: u32 = 8;
 
 /// A frame for a lambda to run on.
 #[derive(Clone, Copy)]
@@ -70,7 +72,7 @@ pub struct Context(u8);
 pub struct Budget {
     /// Fuel of one invocation, by the machine's calibration.
     pub fuel: u64,
-    /// NPU time that the fuel stands for, in ns.
+    /// NPU time that the fuel stands for, in ns; `u64::MAX` if it shall last whatever time it takes.
     pub time_ns: u64,
 }
 
@@ -84,6 +86,10 @@ pub struct Loaded {
     /// The first lies here, and not behind another pointer: a lambda that has not run for a while is slow enough.
     first: Instance,
     more: Box<[Instance]>,
+    /// Runs in a row that overran.
+    overruns: u32,
+    /// Most fuel that one of them could have used in time.
+    affordable: u64,
 }
 
 /// Most instances of a lambda on an NPU.
@@ -102,7 +108,7 @@ impl Loaded {
     ) -> Box<Self> {
         more.truncate(INSTANCES - 1);
         let free = u64::MAX >> (INSTANCES - 1 - more.len());
-        Box::new(Self { id, generation, budget, free, first, more: more.into() })
+        Box::new(Self { id, generation, budget, free, first, more: more.into(), overruns: 0, affordable: 0 })
     }
 
     /// Its generation.
@@ -196,13 +202,18 @@ impl Npu {
     }
 
     /// Accounts for a measured run. Fuel counts instructions; one whose loads all miss the caches takes much longer than the
-    /// calibration says. A lambda that overran its time gets less fuel for it, and more again once it is quick.
+    /// calibration says. A lambda that overruns its time again and again gets less fuel for it, and more again once it is quick.
     #[inline]
     pub fn account(&mut self, lambda: LambdaRef, fuel: u64, time_ns: u64) {
         let Some(loaded) = self.loaded(lambda) else { return };
         if time_ns > loaded.budget.time_ns {
             loaded.shrink(fuel, time_ns);
-        } else if loaded.first.budget() < loaded.budget.fuel {
+            return;
+        }
+        if loaded.overruns > 0 {
+            loaded.forgive(fuel);
+        }
+        if loaded.first.budget() < loaded.budget.fuel {
             loaded.grow();
         }
     }
@@ -259,8 +270,22 @@ impl Loaded {
         let least = (self.budget.fuel / LEAST_FUEL).max(1);
         // Little fuel and much time: the lcore was away, and the lambda has nothing to do with it.
         let now = self.first.budget();
-        if fuel > now / 4 {
-            self.set_budget((affordable as u64).clamp(least, now));
+        if fuel <= now / 4 {
+            return;
+        }
+        self.affordable = self.affordable.max(affordable as u64);
+        self.overruns += 1;
+        if self.overruns == OVERRUNS {
+            self.set_budget(self.affordable.clamp(least, now));
+            (self.overruns, self.affordable) = (0, 0);
+        }
+    }
+
+    /// A run in time ends a row of overruns, unless it was too short to say anything.
+    #[cold]
+    fn forgive(&mut self, fuel: u64) {
+        if fuel > self.first.budget() / 4 {
+            (self.overruns, self.affordable) = (0, 0);
         }
     }
 

@@ -159,7 +159,8 @@ impl<'a> Arrival<'a> {
             }
             Outcome::Busy => {
                 count.busy.add(1);
-                self.refuse(frame, DropReason::LambdaBusy, Status::Busy, 0)
+                // When an instance is free again depends on whom it waits for.
+                self.refuse(frame, DropReason::LambdaBusy, Status::Busy, 1)
             }
             Outcome::Gone => {
                 count.unavailable.add(1);

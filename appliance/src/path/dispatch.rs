@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crossbeam_queue::ArrayQueue;
 
 use super::{Clock, Path};
-use crate::dispatcher::{Limits, Scheduler, Share, Step};
+use crate::dispatcher::{Limits, Refused, Scheduler, Share, Step};
 use crate::frame::Frame;
 use crate::handoff::{Errand, Flushed, Job};
 use crate::ids::{Generation, LambdaRef, LambdaSlot, NpuId};
@@ -136,14 +136,14 @@ impl<F> Dispatcher<F> {
         Ok(())
     }
 
-    /// Queues a job; given back if there is no room.
+    /// Queues a job; given back if there is no room, or no NPU for it.
     #[inline]
-    pub(super) fn queue(&mut self, job: Box<Job<F>>) -> Result<(), Box<Job<F>>> {
+    pub(super) fn queue(&mut self, job: Box<Job<F>>) -> Result<(), (Refused, Box<Job<F>>)> {
         let priority = match &job.errand {
             Errand::Frame { request, .. } => request.terms.priority,
             _ => 0,
         };
-        self.scheduler.queue(job.lambda.slot, priority, job).map_err(|(_, job)| job)
+        self.scheduler.queue(job.lambda.slot, priority, job)
     }
 
     /// How long a request that came now would wait for others of its lambda.
@@ -172,7 +172,10 @@ impl<F> Dispatcher<F> {
 
     /// A recalled lambda came back.
     pub(super) fn recalled(&mut self, lambda: LambdaRef, loaded: Option<Box<Loaded>>) {
-        if let Some(held) = self.held.get_mut(lambda.slot.index()) {
+        // One that came back without has lost it, and may have been given a fresh one meanwhile.
+        if let Some(held) = self.held.get_mut(lambda.slot.index())
+            && loaded.is_some()
+        {
             *held = loaded;
         }
         self.scheduler.recalled(lambda.slot);
@@ -226,8 +229,8 @@ impl<F> Dispatcher<F> {
         }
     }
 
-    /// Carries out what control has sent. True if there was anything.
-    fn read_mail(&mut self) -> bool {
+    /// Carries out what control has sent. True if there was anything. Jobs that no NPU is left for are handed back.
+    fn read_mail(&mut self, stranded: &mut Vec<Box<Job<F>>>) -> bool {
         let Some(order) = self.mail.orders.pop() else { return false };
         match order {
             Order::Dead(npu) => {
@@ -239,6 +242,7 @@ impl<F> Dispatcher<F> {
                         let _ = lost.push(loss.slot);
                     }
                 });
+                scheduler.drain_stranded(|job| stranded.push(job));
             }
             Order::Fresh(lambda, loaded) => {
                 let slot = lambda.slot.index();
@@ -277,8 +281,14 @@ impl<F: Frame, C: Clock> Path<F, C> {
     /// Serves the queues for a while. True if anything ran or was handed over.
     fn dispatch(&mut self) -> bool {
         let Some(dispatcher) = &mut self.dispatcher else { return false };
-        let mail = dispatcher.read_mail();
-        if dispatcher.is_idle() {
+        let mut stranded = Vec::new();
+        let mail = dispatcher.read_mail(&mut stranded);
+        let is_idle = dispatcher.is_idle();
+        for job in stranded {
+            self.refuse_gone(job);
+        }
+        let Some(dispatcher) = &mut self.dispatcher else { return false };
+        if is_idle {
             return mail;
         }
         dispatcher.count_suspended(self.suspended.len());
@@ -307,8 +317,13 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 }
                 // The others are fed first.
                 Next::RunHere(job) => {
-                    mine = Some(job);
-                    continue;
+                    let Some(first) = mine.replace(job) else { continue };
+                    // A second one: a suspended request has ended since they were counted.
+                    any = true;
+                    self.execute(first);
+                    if self.mark_ns < until {
+                        continue;
+                    }
                 }
                 Next::RecallHere(lambda) => {
                     let loaded = self.npu.unload(lambda);

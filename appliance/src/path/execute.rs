@@ -4,6 +4,7 @@ use lnic_abi as abi;
 use lnic_wire::rpc::Status;
 
 use super::{Arrival, Clock, Path, Place, Ran, Stage, Way};
+use crate::dispatcher::Refused;
 use crate::frame::Frame;
 use crate::handoff::{Call, End, Errand, Job, Jobs, Request, Ticket};
 use crate::ids::{LambdaId, LambdaRef};
@@ -61,7 +62,11 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 None => Some(job),
             },
             Place::Dispatcher => match &mut self.dispatcher {
-                Some(dispatcher) => dispatcher.queue(job).err(),
+                Some(dispatcher) => match dispatcher.queue(job) {
+                    Ok(()) => None,
+                    Err((Refused::Gone, job)) => return self.refuse_gone(job),
+                    Err((Refused::QueueFull | Refused::NoRoom, job)) => Some(job),
+                },
                 None => Some(job),
             },
         };
@@ -78,6 +83,16 @@ impl<F: Frame, C: Clock> Path<F, C> {
             count.busy.add(1);
         }
         self.refuse(&mut job, DropReason::LambdaBusy, Status::Busy, retry_us);
+        self.settle(job);
+    }
+
+    /// A job whose lambda has no NPU left.
+    #[cold]
+    pub(super) fn refuse_gone(&mut self, mut job: Box<Job<F>>) {
+        if let Some(count) = self.counters.lambda(job.lambda.slot) {
+            count.unavailable.add(1);
+        }
+        self.refuse(&mut job, DropReason::LambdaGone, Status::Unavailable, 0);
         self.settle(job);
     }
 
@@ -140,6 +155,11 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 (Progress::of(ran, end), fuel)
             }
             Errand::Call { call, .. } => {
+                if start >= call.deadline_ns {
+                    count.late.add(1);
+                    call.answer(Status::DeadlineExceeded.raw(), &[]);
+                    return self.done(job);
+                }
                 let task = CallTask { request: call.request(), time_ns: start };
                 let (outcome, fuel) = self.npu.run_call(lambda, &task);
                 if !matches!(outcome, Outcome::Gone | Outcome::Busy) {
@@ -191,9 +211,10 @@ impl<F: Frame, C: Clock> Path<F, C> {
             let lambda = job.lambda;
             let now = self.clock.now_ns();
             let timeout_us = self.npu.pending(lambda, context).map_or(0, |call| call.timeout_us);
-            let deadline_ns = now + u64::from(timeout_us) * 1000;
+            // No longer than its own caller: lambdas that call each other in a circle end with the first of them.
+            let deadline_ns = (now + u64::from(timeout_us) * 1000).min(job.deadline_ns());
             match self.suspended.insert(job, context, deadline_ns) {
-                Ok(ticket) => return self.call(lambda, context, ticket),
+                Ok(ticket) => return self.call(lambda, context, ticket, deadline_ns),
                 Err(back) => job = back,
             }
             self.mark_ns = now;
@@ -205,7 +226,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
     }
 
     /// Sends a suspended lambda's call on its way.
-    fn call(&mut self, caller: LambdaRef, context: Context, ticket: Ticket) {
+    fn call(&mut self, caller: LambdaRef, context: Context, ticket: Ticket, deadline_ns: u64) {
         if let Some(count) = self.counters.lambda(caller.slot) {
             count.calls.add(1);
         }
@@ -219,7 +240,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 self.store.keep_call(call);
                 break 'refused Status::ResourceExhausted;
             };
-            if !call.fill(pending.request) {
+            if !call.fill(pending.request, deadline_ns) {
                 self.store.keep_call(call);
                 self.store.keep_job(job);
                 break 'refused Status::InvalidArgument;
@@ -237,6 +258,10 @@ impl<F: Frame, C: Clock> Path<F, C> {
     pub(super) fn run_calls(&mut self) -> bool {
         // As many as there were: those that they cause wait for the next turn.
         let (calls, refusals) = (self.calls.len(), self.refusals.len());
+        if calls + refusals == 0 {
+            return false;
+        }
+        self.mark_ns = self.clock.now_ns();
         for _ in 0..calls {
             let Some(job) = self.calls.pop_front() else { break };
             let place = self.places.get(job.lambda.slot.index()).copied().unwrap_or_default();
@@ -246,7 +271,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             let Some((ticket, status)) = self.refusals.pop_front() else { break };
             self.wake(ticket, Answer::Failed(status.raw()));
         }
-        calls + refusals > 0
+        true
     }
 
     /// Wakes those whose time is up. True if there were any.

@@ -19,9 +19,11 @@ pub(super) struct Store<F> {
 
 impl<F> Store<F> {
     pub(super) fn new(stock: Stock) -> Self {
+        // A call is in hand while its caller goes on, who may call again.
+        let in_hand = u32::from(stock.calls > 0);
         Self {
-            jobs: (0..stock.jobs).map(|_| Job::spare()).collect(),
-            calls: (0..stock.calls).map(|_| Call::empty()).collect(),
+            jobs: (0..stock.jobs + in_hand).map(|_| Job::spare()).collect(),
+            calls: (0..stock.calls + in_hand).map(|_| Call::empty()).collect(),
         }
     }
 

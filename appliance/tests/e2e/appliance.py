@@ -46,7 +46,7 @@ class Counted:
         self.frames = _difference(before["frames"], after["frames"])
         self.drops = _difference(before["drops"], after["drops"])
         for old, new in zip(before["lambdas"], after["lambdas"], strict=True):
-            counts = {key: value for key, value in new.items() if key not in ("name", "id")}
+            counts = {key: value for key, value in new.items() if key != "id" and isinstance(value, int)}
             self.lambdas[new["name"]] = _difference(old, counts)
 
 
@@ -54,28 +54,37 @@ def _difference(before, after):
     return Counter({key: value - before.get(key, 0) for key, value in after.items() if value != before.get(key, 0)})
 
 
-def configuration(socket_path, ports, lambdas, hugepages="off"):
-    """The text of a configuration: `ports` are dictionaries of their keys, `lambdas` files by name, numbered from 1."""
-    lines = [f'name = "e2e"\nsocket = "{socket_path}"\n[memory]\nhugepages = "{hugepages}"\neal_mib = 64']
+def configuration(socket_path, ports, lambdas, hugepages="off", settings=None):
+    """The text of a configuration: `ports` are dictionaries of their keys; `lambdas` such dictionaries, or just files, by name,
+    numbered from 1; `settings` further tables."""
+    lines = ['name = "e2e"', f'socket = "{socket_path}"']
+
+    def table(header, keys):
+        lines.append(header)
+        lines.extend(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+
+    table("[memory]", {"hugepages": hugepages, "eal_mib": 64})
+    for name, keys in (settings or {}).items():
+        table(f"[{name}]", keys)
     for port in ports:
-        lines.append("[[ports]]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in port.items()]
-    for number, (name, file) in enumerate(lambdas.items(), 1):
-        lines.append(f'[[lambdas]]\nname = "{name}"\nid = {number}\nfile = "{file}"')
+        table("[[ports]]", port)
+    for number, (name, made) in enumerate(lambdas.items(), 1):
+        keys = made if isinstance(made, dict) else {"file": str(made)}
+        table("[[lambdas]]", {"name": name, "id": number, **keys})
     return "\n".join(lines) + "\n"
 
 
 class Appliance:
     """One run of `lnic run`."""
 
-    def __init__(self, binary, namespace, folder, ports, lambdas, hugepages="off"):
+    def __init__(self, binary, namespace, folder, ports, lambdas, hugepages="off", settings=None):
         number = next(_numbers)
         self.binary = binary
         self.namespace = namespace
         self.socket = folder / f"{number}.sock"
         self.config = folder / f"{number}.toml"
         self.log = folder / f"{number}.log"
-        self.config.write_text(configuration(self.socket, ports, lambdas, hugepages))
+        self.config.write_text(configuration(self.socket, ports, lambdas, hugepages, settings))
         self.process = None
 
     def start(self):
@@ -115,6 +124,10 @@ class Appliance:
             return json.load(response)
         finally:
             connection.close()
+
+    def lambda_stats(self, name):
+        """What is known of one lambda."""
+        return next(each for each in self.stats()["lambdas"] if each["name"] == name)
 
     def rest(self):
         """Waits until traffic rests; a snapshot whose sums balance."""

@@ -68,9 +68,19 @@ def lambdas(binary, tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope="session", params=labs.DRIVERS)
-def driver(request):
-    """Which of DPDK's drivers the wire is on."""
+@pytest.fixture(scope="session")
+def hostile_lambdas(binary, tmp_path_factory):
+    """The modules of the tests' own lambdas, by name: attackers, and what measures them."""
+    folder, sources = tmp_path_factory.mktemp("hostile"), Path(__file__).with_name("lambdas")
+    made = {source.name: folder / f"{source.name}.wasm" for source in sorted(sources.iterdir())}
+    for name, file in made.items():
+        namespaces.run(binary, "build", str(sources / name), "--output", str(file), timeout=120)
+    return made
+
+
+@pytest.fixture(scope="session", params=labs.RIGS, ids="-".join)
+def rig(request):
+    """Which of DPDK's drivers the wire is on, and how requests get to lambdas."""
     return request.param
 
 
@@ -82,26 +92,30 @@ def _started(lab):
 
 
 @pytest.fixture(scope="session")
-def addressed(driver, binary, lambdas, privileged, tmp_path_factory):
+def addressed(rig, binary, lambdas, privileged, tmp_path_factory):
     """A lab whose peer is a kernel with addresses."""
+    driver, mode = rig
     folder = tmp_path_factory.mktemp("addressed")
-    yield from _started(labs.Lab(driver, binary, folder, lambdas, addressed=True))
+    settings = {"scheduling": {"mode": mode}}
+    yield from _started(labs.Lab(driver, binary, folder, lambdas, addressed=True, settings=settings))
 
 
 @pytest.fixture(scope="session")
-def silent(driver, binary, lambdas, privileged, tmp_path_factory):
+def silent(rig, binary, lambdas, privileged, tmp_path_factory):
     """A lab in which every frame is a test's own."""
+    driver, mode = rig
     folder = tmp_path_factory.mktemp("silent")
-    yield from _started(labs.Lab(driver, binary, folder, lambdas, addressed=False, mac="02:00:00:00:00:01"))
+    options = {"mac": "02:00:00:00:00:01", "settings": {"scheduling": {"mode": mode}}}
+    yield from _started(labs.Lab(driver, binary, folder, lambdas, **options))
 
 
 @pytest.fixture
 def make_lab(binary, lambdas, privileged, tmp_path):
-    """Makes labs of a test's own, which are not started yet."""
+    """Makes labs of a test's own, which are not started yet. With the repository's lambdas, unless it names others."""
     made = []
 
-    def make(driver, **options):
-        made.append(labs.Lab(driver, binary, tmp_path, lambdas, **options))
+    def make(driver, deployed=lambdas, **options):
+        made.append(labs.Lab(driver, binary, tmp_path, deployed, **options))
         return made[-1]
 
     yield make

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
@@ -79,6 +80,26 @@ def exchange(wire, packet, timeout_s=2.0):
 
     data = wire.receive(timeout_s, answers)
     return None if data is None else Ether(data)
+
+
+def burst(wire, packets, expected, timeout_s=3.0):
+    """Sends frames with λ-RPC requests as close together as can be; that many replies to them, in order of arrival.
+
+    Fewer if the time is up; if more than one answers a request, that is an error.
+    """
+    wanted = {packet[LambdaRpc].request_id for packet in packets}
+    datas = [bytes(packet) for packet in packets]
+    for data in datas:
+        wire.send(data)
+    replies, deadline = [], time.monotonic() + timeout_s
+    while len(replies) < expected and (left := deadline - time.monotonic()) > 0:
+        data = wire.receive(left, is_reply)
+        reply = None if data is None else Ether(data)[LambdaRpc]
+        if reply is not None and reply.request_id in wanted:
+            replies.append(reply)
+    answered = [reply.request_id for reply in replies]
+    assert len(answered) == len(set(answered)), "answered twice"
+    return replies
 
 
 def wrong_fields(packet):

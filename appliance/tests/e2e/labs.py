@@ -5,12 +5,19 @@ veths between two namespaces. Nothing touches the interfaces of the host.
 """
 
 import contextlib
+import os
 
 from appliance import Appliance
 from namespaces import Namespace
 from wire import Wire
 
 DRIVERS = ["tap", "af_packet"]
+MODES = ["run-to-completion", "dispatcher"]
+#: What hostile input is tried on: every driver, every mode, not each with each.
+RIGS = [("tap", MODES[0]), ("af_packet", MODES[0]), ("tap", MODES[1])]
+
+#: Settings for what is only certain where one NPU does everything.
+ONE_WORKER = {"lcores": {"workers": [max(os.sched_getaffinity(0))]}}
 
 IPV4 = "10.77.0.1"
 IPV6 = "fd77::1"
@@ -31,10 +38,15 @@ class Lab:
     """A namespace for the appliance, one for its peer, the wire between them, and the appliance.
 
     `addressed`: the peer's kernel has addresses and speaks. Else it is silent, so that every frame is a test's own.
+    `settings`: further tables of the configuration.
     """
 
-    def __init__(self, driver, binary, folder, lambdas, *, addressed, host=False, hugepages="off", mac=None):
+    def __init__(
+        self, driver, binary, folder, lambdas, *, addressed=False, host=False, hugepages="off", mac=None, settings=None
+    ):
         self.driver = driver
+        #: The appliance's MAC address on the wire, once it is started.
+        self.mac = None
         self.addressed = addressed
         self.host = host
         with contextlib.ExitStack() as stack:
@@ -52,7 +64,7 @@ class Lab:
             if host:
                 port["host"] = "h0"
                 ports.append({"name": "h0", "devargs": f"net_tap1,iface={HOST_INTERFACE}", "promiscuous": True})
-            self.appliance = Appliance(binary, self.nic, folder, ports, lambdas, hugepages)
+            self.appliance = Appliance(binary, self.nic, folder, ports, lambdas, hugepages, settings)
             self._stack = stack.pop_all()
 
     @staticmethod
@@ -92,12 +104,8 @@ class Lab:
         self.peer.run("ip", "link", "set", INTERFACE, "up")
         if self.host:
             self.nic.run("ip", "link", "set", HOST_INTERFACE, "up")
+        self.mac = self.appliance.stats()["ports"][0]["mac"]
         return self
-
-    @property
-    def mac(self):
-        """The appliance's MAC address on the wire."""
-        return self.appliance.stats()["ports"][0]["mac"]
 
     def wire(self):
         """The peer's end of the wire, for raw frames."""
@@ -114,6 +122,10 @@ class Lab:
     def cli(self, *arguments, timeout=30):
         """Runs `lnic` where the peer is."""
         return self.peer.run(self.appliance.binary, *arguments, check=False, timeout=timeout)
+
+    def ask(self, command, *arguments):
+        """Runs a command of `lnic` that speaks to the appliance."""
+        return self.cli(command, *arguments, "--socket", str(self.appliance.socket))
 
     def close(self):
         """Stops the appliance and removes everything."""

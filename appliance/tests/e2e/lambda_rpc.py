@@ -24,8 +24,14 @@ KINDS = ["REQ", "RSP", "NACK", "GRANT", "CHAL", "ACK", "PING", "PONG", "CANCEL"]
 
 OK = 0
 INVALID_ARGUMENT = 3
+DEADLINE_EXCEEDED = 4
 NOT_FOUND = 5
+RESOURCE_EXHAUSTED = 8
+OUT_OF_RANGE = 11
 UNIMPLEMENTED = 12
+INTERNAL = 13
+UNAVAILABLE = 14
+BUSY = 32
 
 # From bit 3 up; the three below are the priority.
 FLAGS = ["b3", "b4", "b5", "b6", "b7", "b8", "b9", "CE", "NOREPLY", "AT_MOST_ONCE", "IDEMPOTENT", "RTX", "CRC"]

@@ -30,13 +30,13 @@ pub type SimBreath = Breath<SimFrame, SimClock>;
 #[derive(Clone)]
 pub struct SimClock {
     now_ns: Rc<Cell<u64>>,
-    step_ns: u64,
+    step_ns: Rc<Cell<u64>>,
     real: Option<fn() -> u64>,
 }
 
 impl SimClock {
     pub fn new(step_ns: u64) -> Self {
-        Self { now_ns: Rc::new(Cell::new(1_000)), step_ns, real: None }
+        Self { now_ns: Rc::new(Cell::new(1_000)), step_ns: Rc::new(Cell::new(step_ns)), real: None }
     }
 
     /// Real time, for benchmarks.
@@ -47,6 +47,16 @@ impl SimClock {
     pub fn pass(&self, ns: u64) {
         self.now_ns.set(self.now_ns.get() + ns);
     }
+
+    /// Lets this much pass with every look from now on.
+    pub fn set_step(&self, step_ns: u64) {
+        self.step_ns.set(step_ns);
+    }
+
+    /// The time, without a look at it.
+    pub fn peek_ns(&self) -> u64 {
+        self.now_ns.get()
+    }
 }
 
 impl Clock for SimClock {
@@ -55,7 +65,7 @@ impl Clock for SimClock {
         if let Some(read) = self.real {
             return read();
         }
-        self.pass(self.step_ns);
+        self.pass(self.step_ns.get());
         self.now_ns.get()
     }
 }
@@ -224,10 +234,14 @@ struct Made {
 }
 
 impl Made {
+    /// Requests of it that may be under way on one NPU.
+    fn in_flight(&self) -> u32 {
+        if self.image.shape().suspends && !self.lambda.pinned { self.lambda.in_flight } else { 1 }
+    }
+
     fn load(&self) -> Box<Loaded> {
-        let suspends = self.image.shape().suspends;
         let instance = || Instance::new(&self.image, self.lambda.fuel, &self.host).expect("instantiates");
-        let more = (1..if suspends { self.lambda.in_flight } else { 1 }).map(|_| instance()).collect();
+        let more = (1..self.in_flight()).map(|_| instance()).collect();
         let budget = Budget { fuel: self.lambda.fuel, time_ns: self.lambda.budget_ns };
         Loaded::new(self.id, self.reference.generation, budget, instance(), more)
     }
@@ -347,7 +361,7 @@ impl Lab {
                 let share = Share {
                     weight: lambda.weight,
                     queue: lambda.queue,
-                    in_flight: if made.image.shape().suspends { lambda.in_flight } else { 65_535 },
+                    in_flight: if made.image.shape().suspends { made.in_flight() } else { 65_535 },
                     npus: all,
                     pinned: lambda.pinned,
                 };
@@ -420,9 +434,12 @@ impl Lab {
 
     /// Asserts that every frame has ended in exactly one way and that no buffer has leaked.
     pub fn assert_balanced(&mut self) {
-        let counters = &self.counters;
-        let ended = counters.sent.get() + counters.to_host.get() + counters.dropped_total();
-        assert_eq!(counters.received.get(), ended, "received = sent + to host + dropped");
+        let all = || std::iter::once(&self.counters).chain(&self.npu_counters);
+        let received: u64 = all().map(|counters| counters.received.get()).sum();
+        let ended: u64 = all()
+            .map(|counters| counters.sent.get() + counters.to_host.get() + counters.dropped_total())
+            .sum();
+        assert_eq!(received, ended, "received = sent + to host + dropped");
         for port in 0..self.peers.len() {
             self.received(port);
         }

@@ -96,7 +96,11 @@ pub(super) fn prepare(
                 reference: references[at],
                 budget: Budget {
                     fuel: u64::from(spec.budget_us) * u64::from(fuel_per_us),
-                    time_ns: u64::from(spec.budget_us) * 1000,
+                    // Configured fuel reaches equally far whatever time it takes.
+                    time_ns: match topology.budget.fuel_per_us {
+                        Some(_) => u64::MAX,
+                        None => u64::from(spec.budget_us) * 1000,
+                    },
                 },
                 host: host.of(spec.id),
                 spec: spec.clone(),

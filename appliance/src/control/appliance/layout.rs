@@ -147,3 +147,6 @@ fn peer(owners: &[LcoreId], client: LcoreId, lambda: usize) -> Option<LcoreId> {
     }
     Some(owners[lambda % owners.len()])
 }
+
+#[cfg(test)]
+mod tests;

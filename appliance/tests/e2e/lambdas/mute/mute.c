@@ -1,0 +1,6 @@
+/* Never answers. */
+#include <lambda.h>
+
+LAMBDA(mute) {
+    return DROP;
+}

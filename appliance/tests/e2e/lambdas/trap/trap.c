@@ -1,0 +1,6 @@
+/* Traps on every request. */
+#include <lambda.h>
+
+LAMBDA(trap) {
+    __builtin_trap();
+}
