@@ -202,6 +202,7 @@ impl Appliance {
             quarantine: Arc::clone(&assembly.quarantine),
             ports: ports.into_iter().map(OpenPort::into_stats).collect(),
             pools: vec![Box::new(pool_stats)],
+            host: host.clone(),
         });
         // If a launch fails, dropping this stops those before it.
         let mut appliance = Self {

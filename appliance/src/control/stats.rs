@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{LambdaId, LambdaSlot};
 use crate::island::{Quarantine, State};
+use crate::lambda::HostSide;
 use crate::observe::DropReason;
 use crate::observe::counters::{Counter, LambdaCounters, LambdaTimes, LcoreCounters};
 use crate::observe::histogram::{self, BUCKETS, Histogram};
@@ -39,6 +40,17 @@ pub struct Snapshot {
     pub lambdas: Vec<LambdaStats>,
     /// Frame pools.
     pub pools: Vec<PoolStats>,
+    /// Lines that lambdas logged and nobody saw.
+    pub log: LogStats,
+}
+
+/// Lines that lambdas logged and nobody saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStats {
+    /// Over a lambda's rate.
+    pub limited: u64,
+    /// For want of room.
+    pub lost: u64,
 }
 
 /// How frames ended.
@@ -239,6 +251,8 @@ pub struct Sources {
     pub ports: Vec<Box<dyn Fn() -> PortStats + Send + Sync>>,
     /// Reads a pool's use.
     pub pools: Vec<Box<dyn Fn() -> PoolStats + Send + Sync>>,
+    /// What lambdas log.
+    pub host: HostSide,
 }
 
 impl Sources {
@@ -280,6 +294,7 @@ impl Sources {
                 .map(|(slot, lambda)| self.lambda(LambdaSlot::new(slot), lambda))
                 .collect(),
             pools: self.pools.iter().map(|read| read()).collect(),
+            log: LogStats { limited: self.host.lines_limited(), lost: self.host.lines_lost() },
         }
     }
 

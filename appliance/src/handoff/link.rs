@@ -7,7 +7,7 @@ use std::rc::Rc;
 use arrayvec::ArrayVec;
 use dpdk_bindings::ring::{Consumer, Producer};
 
-use super::{Doorbell, Job};
+use super::{Doorbell, Errand, Job};
 use crate::frame::BURST;
 
 /// Jobs in hand.
@@ -87,6 +87,28 @@ pub struct Client<F> {
     doorbell: Option<Doorbell>,
     room: u32,
     capacity: u32,
+    /// Frames among what is out.
+    frames: u32,
+}
+
+/// What went with a link that was cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Jobs that were out.
+    pub jobs: u32,
+    /// Frames among them.
+    pub frames: u32,
+}
+
+/// Where a link leads that was cut.
+struct Nowhere;
+
+impl<F> Sink<F> for Nowhere {
+    fn put(&mut self, _jobs: &mut Jobs<F>) {}
+}
+
+impl<F> Source<F> for Nowhere {
+    fn take(&mut self, _jobs: &mut Jobs<F>) {}
 }
 
 impl<F> Client<F> {
@@ -98,7 +120,7 @@ impl<F> Client<F> {
         capacity: u32,
         doorbell: Option<Doorbell>,
     ) -> Self {
-        Self { there, back, outgoing: Jobs::new(), doorbell, room: capacity, capacity }
+        Self { there, back, outgoing: Jobs::new(), doorbell, room: capacity, capacity, frames: 0 }
     }
 
     /// Hands a job over, with the next flush. Given back if the link is full.
@@ -110,8 +132,10 @@ impl<F> Client<F> {
         if self.outgoing.is_full() {
             self.there.put(&mut self.outgoing);
         }
+        let is_frame = matches!(job.errand, Errand::Frame { .. });
         self.outgoing.try_push(job).map_err(|full| full.element())?;
         self.room -= 1;
+        self.frames += u32::from(is_frame);
         Ok(())
     }
 
@@ -132,7 +156,18 @@ impl<F> Client<F> {
     pub fn receive(&mut self, jobs: &mut Jobs<F>) {
         let before = jobs.len();
         self.back.take(jobs);
-        self.room += (jobs.len() - before) as u32;
+        let came = &jobs[before..];
+        self.room += came.len() as u32;
+        self.frames -= came.iter().filter(|job| matches!(job.errand, Errand::Frame { .. })).count() as u32;
+    }
+
+    /// Cuts the link, whose other end is gone: nothing can be handed over any more, and what is out never comes back.
+    pub fn sever(&mut self) -> Lost {
+        let lost = Lost { jobs: self.capacity - self.room, frames: self.frames };
+        self.outgoing.clear();
+        (self.there, self.back) = (Box::new(Nowhere), Box::new(Nowhere));
+        (self.room, self.capacity, self.frames, self.doorbell) = (0, 0, 0, None);
+        lost
     }
 }
 

@@ -15,4 +15,4 @@ mod sync {
 
 pub use doorbell::Doorbell;
 pub use job::{Call, End, Errand, Job, Request, Route, Ticket};
-pub use link::{Client, Flushed, Jobs, Server, Sink, Source, memory};
+pub use link::{Client, Flushed, Jobs, Lost, Server, Sink, Source, memory};

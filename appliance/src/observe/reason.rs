@@ -83,6 +83,8 @@ reasons! {
     LambdaBusy = "lambda_busy",
     /// The lambda is quarantined, and the frame has no caller to tell.
     LambdaQuarantined = "lambda_quarantined",
+    /// It was on an NPU whose lcore ended.
+    NpuLost = "npu_lost",
     /// The rule's lambda is not there any more.
     LambdaGone = "lambda_gone",
     /// The lcore has no queue of the port that it leaves on.

@@ -9,6 +9,7 @@ use super::{Clock, Path};
 use crate::dispatcher::{Limits, Refused, Scheduler, Share, Step};
 use crate::frame::Frame;
 use crate::handoff::{Errand, Flushed, Job};
+use crate::observe::DropReason;
 use crate::ids::{Generation, LambdaRef, LambdaSlot, NpuId};
 use crate::island::{Loaded, Quarantine, State};
 
@@ -170,6 +171,11 @@ impl<F> Dispatcher<F> {
         }
     }
 
+    /// The client end that leads to an NPU.
+    fn client_of(&self, npu: NpuId) -> Option<usize> {
+        self.npu_of_client.iter().position(|at| *at == Some(npu))
+    }
+
     /// A recalled lambda came back.
     pub(super) fn recalled(&mut self, lambda: LambdaRef, loaded: Option<Box<Loaded>>) {
         // One that came back without has lost it, and may have been given a fresh one meanwhile.
@@ -229,33 +235,34 @@ impl<F> Dispatcher<F> {
         }
     }
 
-    /// Carries out what control has sent. True if there was anything. Jobs that no NPU is left for are handed back.
-    fn read_mail(&mut self, stranded: &mut Vec<Box<Job<F>>>) -> bool {
-        let Some(order) = self.mail.orders.pop() else { return false };
-        match order {
-            Order::Dead(npu) => {
-                let (scheduler, quarantine, lost) = (&mut self.scheduler, &self.quarantine, &self.mail.lost);
-                scheduler.npu_dead(npu, |loss| {
-                    if loss.home {
-                        quarantine.set(loss.slot, State::Lost);
-                        // As many places as lambdas: there is room.
-                        let _ = lost.push(loss.slot);
-                    }
-                });
-                scheduler.drain_stranded(|job| stranded.push(job));
-            }
-            Order::Fresh(lambda, loaded) => {
-                let slot = lambda.slot.index();
-                if self.generations.get(slot) == Some(&lambda.generation) {
-                    self.held[slot] = Some(loaded);
-                    self.fresh += 1;
-                    if self.quarantine.state(lambda.slot) == State::Lost {
-                        self.quarantine.set(lambda.slot, State::Active);
-                    }
+    /// Writes an NPU off, and tells control who has lost an instance with it. Returns the jobs that no NPU is left for.
+    fn npu_died(&mut self, npu: NpuId) -> Vec<Box<Job<F>>> {
+        let (quarantine, lost) = (&self.quarantine, &self.mail.lost);
+        self.scheduler.npu_dead(npu, |loss| {
+            if loss.home {
+                // One that is quarantined stays so, with whatever instance.
+                if quarantine.state(loss.slot) == State::Active {
+                    quarantine.set(loss.slot, State::Lost);
                 }
+                // As many places as lambdas: there is room.
+                let _ = lost.push(loss.slot);
+            }
+        });
+        let mut stranded = Vec::new();
+        self.scheduler.drain_stranded(|job| stranded.push(job));
+        stranded
+    }
+
+    /// Takes a fresh instance for a lambda that has lost its own.
+    fn revive(&mut self, lambda: LambdaRef, loaded: Box<Loaded>) {
+        let slot = lambda.slot.index();
+        if self.generations.get(slot) == Some(&lambda.generation) {
+            self.held[slot] = Some(loaded);
+            self.fresh += 1;
+            if self.quarantine.state(lambda.slot) == State::Lost {
+                self.quarantine.set(lambda.slot, State::Active);
             }
         }
-        true
     }
 }
 
@@ -278,17 +285,35 @@ impl<F: Frame, C: Clock> Path<F, C> {
         busy
     }
 
+    /// An NPU's lcore has ended, with what was on it.
+    #[cold]
+    fn bury(&mut self, npu: NpuId) {
+        let at = self.dispatcher.as_ref().and_then(|dispatcher| dispatcher.client_of(npu));
+        if let Some(at) = at {
+            // What was done before comes back.
+            while self.take_back_from(at) {}
+            let lost = self.clients[at].sever();
+            self.counters.drop_frames(DropReason::NpuLost, lost.frames.into());
+            (0..lost.jobs).for_each(|_| self.store.keep_job(Job::spare()));
+        }
+        let Some(dispatcher) = &mut self.dispatcher else { return };
+        for job in dispatcher.npu_died(npu) {
+            self.refuse_gone(job);
+        }
+    }
+
     /// Serves the queues for a while. True if anything ran or was handed over.
     fn dispatch(&mut self) -> bool {
         let Some(dispatcher) = &mut self.dispatcher else { return false };
-        let mut stranded = Vec::new();
-        let mail = dispatcher.read_mail(&mut stranded);
-        let is_idle = dispatcher.is_idle();
-        for job in stranded {
-            self.refuse_gone(job);
+        let order = dispatcher.mail.orders.pop();
+        let mail = order.is_some();
+        match order {
+            None => {}
+            Some(Order::Dead(npu)) => self.bury(npu),
+            Some(Order::Fresh(lambda, loaded)) => dispatcher.revive(lambda, loaded),
         }
         let Some(dispatcher) = &mut self.dispatcher else { return false };
-        if is_idle {
+        if dispatcher.is_idle() {
             return mail;
         }
         dispatcher.count_suspended(self.suspended.len());

@@ -367,22 +367,21 @@ impl<F: Frame, C: Clock> Path<F, C> {
 
     /// Takes back what other lcores are done with. True if there was any.
     pub(super) fn take_back(&mut self) -> bool {
-        let mut any = false;
-        for at in 0..self.clients.len() {
-            let mut jobs = Jobs::new();
-            self.clients[at].receive(&mut jobs);
-            if jobs.is_empty() {
-                continue;
-            }
-            if !any {
-                any = true;
-                self.mark_ns = self.clock.now_ns();
-            }
-            for job in jobs.drain(..) {
-                self.come_back(at, job);
-            }
+        (0..self.clients.len()).fold(false, |any, at| self.take_back_from(at) | any)
+    }
+
+    /// The same over one client end.
+    pub(super) fn take_back_from(&mut self, at: usize) -> bool {
+        let mut jobs = Jobs::new();
+        self.clients[at].receive(&mut jobs);
+        if jobs.is_empty() {
+            return false;
         }
-        any
+        self.mark_ns = self.clock.now_ns();
+        for job in jobs.drain(..) {
+            self.come_back(at, job);
+        }
+        true
     }
 
     /// A job is back from another lcore.

@@ -38,6 +38,7 @@ fn others_go_on_and_only_what_was_there_is_lost() {
     lab.kill(0, 0);
     lab.settle();
     assert_eq!(with_status(&replies(&mut lab), Status::Ok), 100 - IN_FLIGHT);
+    assert_eq!(lab.dropped(DropReason::NpuLost), IN_FLIGHT as u64);
     serves(&mut lab, 200);
     // What is done comes back also from an NPU that died after it.
     send(&mut lab, &rpc4(1, b"done"), 3);
@@ -46,6 +47,24 @@ fn others_go_on_and_only_what_was_there_is_lost() {
     lab.kill(1, 1);
     lab.settle();
     assert_eq!(with_status(&replies(&mut lab), Status::Ok), 3);
+    assert_eq!(lab.dropped(DropReason::NpuLost), IN_FLIGHT as u64);
+    lab.assert_balanced();
+}
+
+#[test]
+fn a_death_is_no_way_out_of_quarantine() {
+    let mut lab = Links.lab(vec![echo(), counter()]);
+    assert_eq!(answer(&mut lab, 2, b"").0, Status::Ok);
+    let home = ran_first(&lab, |count| &count.invocations);
+    lab.quarantine.set(SECOND, State::Quarantined);
+    lab.kill(home, home as u16);
+    lab.settle();
+    assert_eq!(lab.revive(), 1);
+    lab.settle();
+    assert_eq!(answer(&mut lab, 2, b"").0, Status::Unavailable);
+    lab.quarantine.set(SECOND, State::Active);
+    assert_eq!(answer(&mut lab, 2, b"").0, Status::Ok);
+    lab.assert_balanced();
 }
 
 #[test]

@@ -24,9 +24,9 @@ use crate::observe::counters::LcoreCounters;
 use crate::path::{Attachment, Dispatcher, Parts, Path, Place, Stock};
 use crate::port::Port;
 
-/// Jobs that a dispatcher's link to an NPU holds: those in flight, and those that are suspended there.
+/// Jobs that links between a dispatcher and an NPU hold: those in flight, and those that are suspended there or called from there.
 const FEED_JOBS: u32 = 2047;
-/// Jobs that other links hold.
+/// Jobs that links between pollers hold.
 const LINK_JOBS: u32 = 255;
 /// Most calls that one lcore has under way: 18 KiB each.
 const CALLS: u32 = 1024;
@@ -110,7 +110,7 @@ pub(super) fn link(
     client_doorbell: &Doorbell,
     server_doorbell: &Doorbell,
 ) -> Result<(End, End), StartError> {
-    let capacity = if spec.kind == LinkKind::Feed { FEED_JOBS } else { LINK_JOBS };
+    let capacity = if spec.kind == LinkKind::Peer { LINK_JOBS } else { FEED_JOBS };
     let kind = match spec.kind {
         LinkKind::Feed => "feed",
         LinkKind::Peer => "peer",

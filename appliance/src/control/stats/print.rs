@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{LambdaStats, Snapshot};
+use super::{LambdaStats, LogStats, Snapshot};
 
 /// Lambdas that `lnic stats` shows: those that used most NPU time.
 const LAMBDAS: usize = 20;
@@ -22,6 +22,9 @@ impl fmt::Display for Snapshot {
         self.lambdas(f, &most)?;
         if left_out > 0 {
             writeln!(f, "… and {left_out} more: lnic list, or --json")?;
+        }
+        if self.log != LogStats::default() {
+            writeln!(f, "\nlog lines of lambdas: {} over their rate, {} lost", self.log.limited, self.log.lost)?;
         }
         writeln!(f, "\n{:<20} {:>10} {:>10}", "POOL", "FRAMES", "IN USE")?;
         for pool in &self.pools {
