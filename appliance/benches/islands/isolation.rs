@@ -1,7 +1,11 @@
 //! A victim with 20 % of the load beside an endless looper, a trapper and a flooder: what they cost it.
 //!
-//! Alone and beside the others in turn, in one run. Arrivals are a Poisson process in real time, and a request's latency counts from
-//! when it was due.
+//! Alone and beside the others in turn, in one run. Requests are due by the clock, evenly spaced or at random (a Poisson process), and
+//! a request's latency counts from when it was due. The attackers' requests come at random.
+//!
+//! An NPU is not preempted, so each of the victim's requests waits for at most one foreign request and one poll: how much that is beside
+//! its own time depends on what it takes itself. Requests at random come in bursts, and a burst beside a flooder of the same
+//! weight gets half of the NPU; who wants his bursts served at once needs weight.
 
 use std::sync::OnceLock;
 
@@ -15,11 +19,28 @@ use crate::support::frames::rpc4;
 use crate::support::lab::{Deployed, Lab, Setup, SimClock, module, spinner};
 use crate::{now_ns, turns_per_us};
 
-const VICTIM_US: f64 = 5.0;
+/// Who is attacked.
+struct Victim {
+    name: &'static str,
+    /// Time of one of its requests.
+    us: f64,
+    weight: u32,
+    /// Its requests are evenly spaced.
+    paced: bool,
+    bar: Option<f64>,
+}
+
+const VICTIMS: [Victim; 5] = [
+    Victim { name: "paced_1_us", us: 1.0, weight: 1, paced: true, bar: None },
+    Victim { name: "paced_5_us", us: 5.0, weight: 1, paced: true, bar: None },
+    Victim { name: "paced_20_us", us: 20.0, weight: 1, paced: true, bar: Some(1.5) },
+    Victim { name: "poisson_20_us", us: 20.0, weight: 1, paced: false, bar: None },
+    Victim { name: "poisson_20_us_weight_8", us: 20.0, weight: 8, paced: false, bar: Some(1.5) },
+];
 const VICTIM_LOAD: f64 = 0.2;
-const FLOOD_US: f64 = 5.0;
+const FLOOD_US: f64 = 3.0;
 /// NPUs' worth of work that the flooder asks for.
-const FLOOD_LOAD: f64 = 3.0;
+const FLOOD_LOAD: f64 = 1.5;
 const BUDGET_US: u32 = 200;
 const ATTACKS_PER_S: f64 = 20_000.0;
 
@@ -28,15 +49,16 @@ struct Source {
     frame: Vec<u8>,
     interval_ns: f64,
     due_ns: f64,
+    paced: bool,
 }
 
 impl Source {
     fn new(lambda: u32, interval_ns: f64) -> Self {
-        Self { frame: rpc4(lambda, &[0x5A; 64]), interval_ns, due_ns: 0.0 }
+        Self { frame: rpc4(lambda, &[0x5A; 64]), interval_ns, due_ns: 0.0, paced: false }
     }
 
     fn next(&mut self, random: &mut fastrand::Rng) {
-        self.due_ns -= self.interval_ns * (1.0 - random.f64()).ln();
+        self.due_ns += self.interval_ns * if self.paced { 1.0 } else { -(1.0 - random.f64()).ln() };
     }
 }
 
@@ -55,11 +77,11 @@ struct Outcome {
     quarantined: usize,
 }
 
-fn measure(turns: f64, attacked: bool, run_ns: u64) -> Outcome {
+fn measure(victim: &Victim, turns: f64, attacked: bool, run_ns: u64) -> Outcome {
     let spin = |us: f64| Deployed::new(spinner((us * turns) as u32), "spin");
     let fuel = fuel(BUDGET_US);
     let lambdas = vec![
-        Deployed { fuel: 100_000_000, ..spin(VICTIM_US) },
+        Deployed { fuel: 100_000_000, weight: victim.weight, ..spin(victim.us) },
         Deployed { fuel, ..Deployed::wat(&module("(loop $again (br $again)) i32.const 0")) },
         Deployed { fuel, ..Deployed::wat(&module("unreachable")) },
         Deployed { fuel: 100_000_000, ..spin(FLOOD_US) },
@@ -75,7 +97,7 @@ fn measure(turns: f64, attacked: bool, run_ns: u64) -> Outcome {
         },
     );
     let mut random = fastrand::Rng::with_seed(7);
-    let mut sources = vec![Source::new(1, VICTIM_US * 1000.0 / VICTIM_LOAD)];
+    let mut sources = vec![Source { paced: victim.paced, ..Source::new(1, victim.us * 1000.0 / VICTIM_LOAD) }];
     if attacked {
         sources.push(Source::new(2, 1e9 / ATTACKS_PER_S));
         sources.push(Source::new(3, 1e9 / ATTACKS_PER_S));
@@ -150,37 +172,45 @@ fn percentile_us(latencies_ns: &mut [u64], quantile: f64) -> f64 {
 
 pub fn run(options: &Options) -> Vec<Figure> {
     let turns = f64::from(turns_per_us());
-    let (rounds, run_ns) = if options.quick { (5, 1_000_000_000) } else { (9, 4_000_000_000) };
+    let (rounds, run_ns) = if options.quick { (2, 1_500_000_000) } else { (7, 4_000_000_000) };
     println!(
-        "victim: {VICTIM_US} µs, {} % load; looper and trapper: {ATTACKS_PER_S}/s each, budget {BUDGET_US} µs; flooder: \
-         {FLOOD_LOAD} NPUs' worth of {FLOOD_US} µs; {rounds} rounds of {} ms",
+        "victims: {} % load; looper and trapper: {ATTACKS_PER_S}/s each, budget {BUDGET_US} µs; flooder: \
+         {FLOOD_LOAD} NPUs' worth of {FLOOD_US} µs; {rounds} rounds of {} ms each",
         VICTIM_LOAD * 100.0,
         run_ns / 1_000_000
     );
-    let (mut alone, mut beside, mut ratio, mut p50) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    VICTIMS.iter().flat_map(|victim| compare(victim, turns, rounds, run_ns)).collect()
+}
+
+fn compare(victim: &Victim, turns: f64, rounds: usize, run_ns: u64) -> Vec<Figure> {
+    let (mut alone, mut beside, mut ratio, mut more) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut lost, mut busy) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let mut without = measure(turns, false, run_ns);
-        let mut with = measure(turns, true, run_ns);
+        let mut without = measure(victim, turns, false, run_ns);
+        let mut with = measure(victim, turns, true, run_ns);
         assert_eq!(with.quarantined, 2, "looper and trapper are quarantined");
         let (a, b) =
             (percentile_us(&mut without.latencies_ns, 0.99), percentile_us(&mut with.latencies_ns, 0.99));
         alone.push(a);
         beside.push(b);
         ratio.push(b / a);
-        p50.push(percentile_us(&mut with.latencies_ns, 0.5) / percentile_us(&mut without.latencies_ns, 0.5));
+        more.push(percentile_us(&mut with.latencies_ns, 0.5) - percentile_us(&mut without.latencies_ns, 0.5));
         lost.push((without.lost + with.lost) as f64);
         busy.push(100.0 * with.busy as f64 / with.flooded as f64);
     }
     let figure = |name: &str, unit, values: &[f64]| {
-        Figure::of_rounds(format!("isolation/{name}"), unit, Better::Lower, values)
+        Figure::of_rounds(format!("isolation/{}/{name}", victim.name), unit, Better::Lower, values)
     };
+    let ratio = figure("p99_ratio", "ratio", &ratio);
     vec![
-        figure("victim_p99_alone", "µs", &alone),
-        figure("victim_p99_attacked", "µs", &beside),
-        figure("victim_p99_ratio", "ratio", &ratio).with_bar(1.5),
-        figure("victim_p50_ratio", "ratio", &p50),
-        figure("victim_lost", "requests", &lost).with_bar(0.0),
+        figure("p99_alone", "µs", &alone),
+        figure("p99_attacked", "µs", &beside),
+        match victim.bar {
+            Some(bar) => ratio.with_bar(bar),
+            None => ratio,
+        },
+        figure("p50_attacked_less_alone", "µs", &more),
+        figure("lost", "requests", &lost).with_bar(0.0),
         figure("flood_answered_busy", "%", &busy),
     ]
 }

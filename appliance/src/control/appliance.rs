@@ -41,8 +41,9 @@ pub use ports::PortError;
 const POOL_CACHE: u32 = 256;
 /// Lines that lambdas have logged and nobody has read yet.
 const LOG_LINES: usize = 1024;
-/// NPU time that a lambda of weight 1 gets a round, in ns: a cheap request or two.
-const QUANTUM_NS: u64 = 1_000;
+/// NPU time that a lambda of weight 1 gets a round, in ns. A lambda that asks for less goes before those with a backlog: the larger,
+/// the more of its requests at a time (`scripts/bench.sh isolation`).
+const QUANTUM_NS: u64 = 40_000;
 /// Lambdas that do not fit the caches any more.
 const MANY: usize = 256;
 /// How often a lambda may find its NPU full, with room elsewhere, before it moves.

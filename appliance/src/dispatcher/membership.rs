@@ -3,7 +3,7 @@
 use super::account::Account;
 use super::class::{CLASSES, Classes};
 use super::lambda::Lambda;
-use super::scheduler::{Cell, Scheduler};
+use super::scheduler::Scheduler;
 use super::{Loss, NpuSet, SLOTS, Share, ShareError, Step};
 use crate::ids::{LambdaSlot, NpuId};
 
@@ -28,6 +28,7 @@ impl<T> Scheduler<T> {
             }
         } else {
             lambda.account = Account::new(self.limits.quantum_cycles);
+            (lambda.stay, lambda.least_stay) = (0, 0);
         }
         if lambda.listed {
             self.classes.unlist(&mut self.lambdas, index);
@@ -74,7 +75,7 @@ impl<T> Scheduler<T> {
     fn reserve(&mut self, slots: usize) {
         if self.lambdas.len() < slots {
             self.lambdas.resize(slots, Lambda::empty());
-            self.cells.resize(slots * self.npus.count(), Cell::default());
+            self.cells.resize(slots * self.npus.count(), 0);
             self.homes.reserve(slots);
         }
     }
@@ -87,6 +88,7 @@ impl<T> Scheduler<T> {
         }
         self.active_weight -= u64::from(lambda.weight);
         lambda.waiting = 0;
+        lambda.stopped = false;
         lambda.account.rest();
         while let Some(taken) = lambda.queue.pop(&mut self.slab) {
             item(taken);
@@ -125,11 +127,27 @@ impl<T> Scheduler<T> {
             return false;
         };
         lambda.recalling = false;
+        lambda.stopped = false;
         lambda.home = None;
+        lambda.settle_longer();
         let class = lambda.share_class;
         self.enter(slot.raw(), class);
         self.review(slot.raw());
         true
+    }
+
+    /// Dispatches nothing of a lambda until nothing of it is in flight, so that it can be recalled.
+    pub(super) fn stop(&mut self, slot: u32) {
+        self.lambdas[slot as usize].stopped = true;
+        self.review(slot);
+    }
+
+    /// Gives up to move a lambda that was stopped.
+    pub(super) fn resume(&mut self, slot: u32) {
+        let lambda = &mut self.lambdas[slot as usize];
+        lambda.stopped = false;
+        lambda.settle_longer();
+        self.review(slot);
     }
 
     /// Starts a recall of a lambda that has a home.
@@ -149,8 +167,8 @@ impl<T> Scheduler<T> {
         }
         let mut total = 0;
         for slot in 0..self.lambdas.len() {
-            let cell = std::mem::take(&mut self.cells[slot * self.npus.count() + npu.index()]);
-            let items = u32::from(cell.running) + u32::from(cell.parked);
+            let cell = &mut self.cells[slot * self.npus.count() + npu.index()];
+            let items = u32::from(std::mem::take(cell));
             let lambda = &mut self.lambdas[slot];
             let home = lambda.home == Some(npu);
             if items == 0 && !home {
@@ -164,6 +182,7 @@ impl<T> Scheduler<T> {
             if home {
                 lambda.home = None;
                 lambda.recalling = false;
+                lambda.stopped = false;
                 let class = lambda.share_class;
                 self.enter(slot as u32, class);
             }
@@ -218,21 +237,19 @@ impl<T> Scheduler<T> {
         for (slot, lambda) in self.lambdas.iter().enumerate() {
             let cells = &self.cells[slot * self.npus.count()..][..self.npus.count()];
             assert_eq!(lambda.listed, lambda.is_eligible(), "slot {slot}");
-            let in_flight: u32 =
-                cells.iter().map(|cell| u32::from(cell.running) + u32::from(cell.parked)).sum();
+            let in_flight: u32 = cells.iter().copied().map(u32::from).sum();
             assert_eq!(lambda.in_flight, in_flight, "slot {slot}");
             waiting += lambda.waiting;
             weight += if lambda.waiting > 0 { u64::from(lambda.weight) } else { 0 };
-            for (load, cell) in load.iter_mut().zip(cells) {
-                *load += u32::from(cell.running);
+            for (load, &cell) in load.iter_mut().zip(cells) {
+                *load += u32::from(cell);
             }
         }
         assert_eq!((waiting, weight), (self.slab.used(), self.active_weight));
         for (npu, &load) in load.iter().enumerate() {
             let npu = NpuId::new(npu as u16);
             assert_eq!(load, self.npus.load(npu), "{npu}");
-            let room = self.npus.alive().contains(npu) && load < self.npus.limit();
-            assert_eq!(self.npus.room().contains(npu), room, "{npu}");
+            self.npus.check(npu);
         }
     }
 }

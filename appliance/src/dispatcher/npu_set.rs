@@ -37,6 +37,12 @@ impl NpuSet {
         self.0 == 0
     }
 
+    /// Has it exactly one?
+    #[must_use]
+    pub const fn is_single(self) -> bool {
+        self.0.is_power_of_two()
+    }
+
     /// How many it has.
     #[must_use]
     pub const fn len(self) -> u32 {
@@ -47,6 +53,12 @@ impl NpuSet {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// Those in either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Those that the other has not.

@@ -3,23 +3,41 @@
 use super::{NPUS, NpuSet};
 use crate::ids::NpuId;
 
+/// One NPU's counts.
+#[derive(Clone, Copy, Debug)]
+struct Npu {
+    /// Items in flight.
+    load: u32,
+    /// Those of them that wait for a call, and do not count.
+    excused: u32,
+    limit: u32,
+    /// Where it is listed, if it is alive: by the items that count, or with those that are full.
+    level: u32,
+    /// Round of the class that was served last on it.
+    served: u64,
+}
+
+impl Npu {
+    #[inline]
+    const fn counted(&self) -> u32 {
+        self.load.saturating_sub(self.excused)
+    }
+}
+
 /// In-flight counts of all NPUs. NPUs with equally many in flight are kept as one set, so that the emptiest of any set is found in
 /// a few words.
 pub(super) struct Npus {
     count: usize,
     /// Highest limit of any NPU; those that are full are at this level.
     limit: u32,
-    limits: Vec<u32>,
-    /// Items of each NPU that wait for a call, and do not count.
-    excused: Vec<u32>,
+    npus: Vec<Npu>,
     alive: NpuSet,
     room: NpuSet,
-    load: Vec<u32>,
     /// Living NPUs by items in flight; the last one is of those that are full.
     at_load: Vec<NpuSet>,
+    /// No NPU has fewer items in flight than this.
+    least: u32,
     last: NpuId,
-    /// Round of the class that was served last on each.
-    served: Vec<u64>,
 }
 
 impl Npus {
@@ -31,14 +49,12 @@ impl Npus {
         Self {
             count,
             limit,
-            limits: vec![limit; count],
-            excused: vec![0; count],
+            npus: vec![Npu { load: 0, excused: 0, limit, level: 0, served: 0 }; count],
             alive: NpuSet::all(count),
             room: NpuSet::all(count),
-            load: vec![0; count],
             at_load,
+            least: 0,
             last: NpuId::new(NPUS as u16 - 1),
-            served: vec![0; count],
         }
     }
 
@@ -66,13 +82,23 @@ impl Npus {
 
     #[inline]
     pub(super) fn load(&self, npu: NpuId) -> u32 {
-        self.load.get(npu.index()).copied().unwrap_or(0)
+        self.npus.get(npu.index()).map_or(0, |npu| npu.load)
+    }
+
+    /// Items in flight that an NPU's limit counts.
+    #[inline]
+    pub(super) fn counted(&self, npu: NpuId) -> u32 {
+        self.npus[npu.index()].counted()
     }
 
     /// The one of a set with fewest items in flight and room for another; ties go round.
     #[inline]
     pub(super) fn emptiest(&self, of: NpuSet) -> Option<NpuId> {
-        let levels = &self.at_load[..self.limit as usize];
+        let of = of.and(self.room);
+        if of.is_single() {
+            return of.first();
+        }
+        let levels = &self.at_load[self.least as usize..];
         levels.iter().find_map(|level| level.and(of).next_after(self.last))
     }
 
@@ -80,30 +106,29 @@ impl Npus {
     #[inline]
     pub(super) fn start(&mut self, npu: NpuId, round: u64) {
         self.last = npu;
-        self.served[npu.index()] = round;
-        self.set(npu, self.load[npu.index()] + 1);
+        let state = &mut self.npus[npu.index()];
+        state.served = round;
+        state.load += 1;
+        self.relevel(npu);
     }
 
-    /// An item leaves an NPU, or is parked there.
+    /// An item leaves an NPU.
     #[inline]
     pub(super) fn finish(&mut self, npu: NpuId) {
-        self.set(npu, self.load[npu.index()].saturating_sub(1));
-    }
-
-    /// A parked item goes on: even an NPU that is full must take it.
-    pub(super) fn resume(&mut self, npu: NpuId) {
-        self.set(npu, self.load[npu.index()] + 1);
+        let state = &mut self.npus[npu.index()];
+        state.load = state.load.saturating_sub(1);
+        self.relevel(npu);
     }
 
     /// The furthest round that was served on living NPUs of a set.
     pub(super) fn furthest(&self, of: NpuSet) -> u64 {
-        of.and(self.alive).iter().map(|npu| self.served[npu.index()]).max().unwrap_or(0)
+        of.and(self.alive).iter().map(|npu| self.npus[npu.index()].served).max().unwrap_or(0)
     }
 
     /// Rounds from `from` on count as that many less, as they do among classes.
     pub(super) fn forget(&mut self, from: u64, rounds: u64) {
-        for served in self.served.iter_mut().filter(|served| **served >= from) {
-            *served -= rounds;
+        for npu in self.npus.iter_mut().filter(|npu| npu.served >= from) {
+            npu.served -= rounds;
         }
     }
 
@@ -112,10 +137,9 @@ impl Npus {
         if !self.alive.contains(npu) {
             return false;
         }
-        let level = self.level(npu);
-        self.at_load[level].remove(npu);
-        self.load[npu.index()] = 0;
-        self.excused[npu.index()] = 0;
+        let state = &mut self.npus[npu.index()];
+        state.load = 0;
+        self.at_load[state.level as usize].remove(npu);
         self.alive.remove(npu);
         self.room.remove(npu);
         true
@@ -126,6 +150,8 @@ impl Npus {
         if npu.index() >= self.count || self.alive.contains(npu) {
             return false;
         }
+        let state = &mut self.npus[npu.index()];
+        (state.excused, state.level, self.least) = (0, 0, 0);
         self.alive.insert(npu);
         self.room.insert(npu);
         self.at_load[0].insert(npu);
@@ -134,46 +160,54 @@ impl Npus {
 
     /// Changes how many items an NPU takes, at most as many as any NPU.
     pub(super) fn limit_npu(&mut self, npu: NpuId, limit: u32) {
-        if npu.index() >= self.count {
-            return;
-        }
-        let old = self.level(npu);
-        self.limits[npu.index()] = limit.clamp(1, self.limit);
-        self.relevel(npu, old);
+        let Some(state) = self.npus.get_mut(npu.index()) else { return };
+        state.limit = limit.clamp(1, self.limit);
+        self.relevel(npu);
     }
 
     /// Says how many of an NPU's items wait for a call.
     pub(super) fn excuse(&mut self, npu: NpuId, items: u32) {
-        if npu.index() >= self.count {
+        let Some(state) = self.npus.get_mut(npu.index()) else { return };
+        state.excused = items;
+        self.relevel(npu);
+    }
+
+    /// Lists an NPU where its counts say; not if it is dead.
+    #[inline]
+    fn relevel(&mut self, npu: NpuId) {
+        let state = &mut self.npus[npu.index()];
+        let counted = state.counted();
+        let level = if counted < state.limit { counted } else { self.limit };
+        if level == state.level || !self.alive.contains(npu) {
             return;
         }
-        let old = self.level(npu);
-        self.excused[npu.index()] = items;
-        self.relevel(npu, old);
-    }
-
-    #[inline]
-    fn set(&mut self, npu: NpuId, load: u32) {
-        let old = self.level(npu);
-        self.load[npu.index()] = load;
-        self.relevel(npu, old);
-    }
-
-    /// Where an NPU is listed: by its load, or with those that are full.
-    #[inline]
-    fn level(&self, npu: NpuId) -> usize {
-        let load = self.load[npu.index()].saturating_sub(self.excused[npu.index()]);
-        if load < self.limits[npu.index()] { load as usize } else { self.limit as usize }
-    }
-
-    #[inline]
-    fn relevel(&mut self, npu: NpuId, old: usize) {
-        let new = self.level(npu);
-        if new == old || !self.alive.contains(npu) {
-            return;
+        let old = std::mem::replace(&mut state.level, level);
+        self.at_load[old as usize].remove(npu);
+        self.at_load[level as usize].insert(npu);
+        self.least = self.least.min(level);
+        while self.least < self.limit && self.at_load[self.least as usize].is_empty() {
+            self.least += 1;
         }
-        self.at_load[old].remove(npu);
-        self.at_load[new].insert(npu);
-        if new < self.limit as usize { self.room.insert(npu) } else { self.room.remove(npu) }
+        if level == self.limit {
+            self.room.remove(npu);
+        } else if old == self.limit {
+            self.room.insert(npu);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Npus {
+    /// Checks that an NPU is listed where its load says.
+    pub(super) fn check(&self, npu: NpuId) {
+        let below = &self.at_load[..self.least as usize];
+        assert!(below.iter().all(|level| level.is_empty()), "{npu}");
+        let counted = self.counted(npu);
+        let alive = self.alive.contains(npu);
+        assert_eq!(self.room.contains(npu), alive && counted < self.npus[npu.index()].limit, "{npu}");
+        for (level, set) in self.at_load.iter().enumerate() {
+            let expected = if counted < self.npus[npu.index()].limit { counted } else { self.limit };
+            assert_eq!(set.contains(npu), alive && level as u32 == expected, "{npu}, level {level}");
+        }
     }
 }

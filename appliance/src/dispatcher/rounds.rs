@@ -1,4 +1,5 @@
-//! A wheel of rounds: which lambdas have credit in which round. Its ready list is the bucket of the present round.
+//! A wheel of rounds: which lambdas have credit in which round. Those of the present round are ready: first the sparse ones,
+//! which have a list of their own, then its bucket.
 //!
 //! Six levels of 64 buckets; a bucket of level L spans 64^L rounds. Typical debts are below 64 rounds and never leave level 0;
 //! a lambda of level L is moved at most L times before its round comes, and empty rounds are skipped by the bit maps.
@@ -11,18 +12,23 @@ const BITS: u32 = 6;
 const BUCKETS: usize = 1 << BITS;
 /// As far ahead as a lambda is put; one that has to wait longer is looked at then, and put in again.
 const HORIZON: u64 = 62 << (BITS * (LEVELS as u32 - 1));
+/// Place of lambdas that are in the sparse list.
+const SPARSE: usize = LEVELS * BUCKETS;
 
 /// Lambdas of one class by the round that they are due in.
 pub(super) struct Rounds {
     now: u64,
     occupied: [u64; LEVELS],
     levels: u8,
+    /// Of the present round only: it goes by when nobody is left here.
+    sparse: List,
     buckets: Box<[[List; BUCKETS]; LEVELS]>,
 }
 
 impl Rounds {
     pub(super) fn new() -> Self {
-        Self { now: 0, occupied: [0; LEVELS], levels: 0, buckets: Box::new([[List::EMPTY; BUCKETS]; LEVELS]) }
+        let buckets = Box::new([[List::EMPTY; BUCKETS]; LEVELS]);
+        Self { now: 0, occupied: [0; LEVELS], levels: 0, sparse: List::EMPTY, buckets }
     }
 
     /// The present round.
@@ -34,7 +40,10 @@ impl Rounds {
     /// First of the lambdas that are due now.
     #[inline]
     pub(super) const fn ready(&self) -> Option<u32> {
-        self.buckets[0][self.now as usize % BUCKETS].head()
+        match self.sparse.head() {
+            None => self.buckets[0][self.now as usize % BUCKETS].head(),
+            sparse => sparse,
+        }
     }
 
     /// Rounds until the next one in which somebody may be due; 0 if somebody is due now or nobody ever.
@@ -56,12 +65,20 @@ impl Rounds {
         least
     }
 
-    /// Puts a lambda behind those that are due in `rounds` rounds.
+    /// Puts a lambda behind those that are due in `rounds` rounds; now, behind those that are sparse or not as it is. One that has
+    /// to wait for another round is not sparse any more.
     #[inline]
     pub(super) fn push(&mut self, lambdas: &mut [Lambda], slot: u32, rounds: u64) {
         let due = self.now + rounds.min(HORIZON);
-        lambdas[slot as usize].due = due;
-        self.insert(lambdas, slot, due);
+        let lambda = &mut lambdas[slot as usize];
+        lambda.due = due;
+        lambda.sparse &= rounds == 0;
+        if lambda.sparse {
+            lambda.bucket = SPARSE as u16;
+            self.sparse.push_back(lambdas, slot);
+        } else {
+            self.insert(lambdas, slot, due);
+        }
     }
 
     #[inline]
@@ -81,6 +98,10 @@ impl Rounds {
     #[inline]
     pub(super) fn unlink(&mut self, lambdas: &mut [Lambda], slot: u32) {
         let place = usize::from(lambdas[slot as usize].bucket);
+        if place == SPARSE {
+            self.sparse.unlink(lambdas, slot);
+            return;
+        }
         let (level, bucket) = (place / BUCKETS, place % BUCKETS);
         let list = &mut self.buckets[level][bucket];
         list.unlink(lambdas, slot);
@@ -118,7 +139,15 @@ impl Rounds {
 impl Rounds {
     /// Every lambda that is in, after a check of lists and bit maps.
     pub(super) fn members(&self, lambdas: &mut [Lambda]) -> Vec<u32> {
-        let mut members = Vec::new();
+        let mut members = self.sparse.nodes(lambdas);
+        for &slot in &members {
+            let lambda = &lambdas[slot as usize];
+            assert_eq!(
+                (lambda.sparse, lambda.due, lambda.bucket),
+                (true, self.now, SPARSE as u16),
+                "slot {slot}"
+            );
+        }
         for level in 0..LEVELS {
             assert_eq!(self.levels & (1 << level) != 0, self.occupied[level] != 0, "level {level}");
             for bucket in 0..BUCKETS {

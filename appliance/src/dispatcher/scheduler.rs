@@ -1,19 +1,12 @@
 //! The steps that every item takes: queue, next, complete.
 
 use super::class::Classes;
-use super::homes::Homes;
+use super::homes::{Homes, Move};
 use super::lambda::Lambda;
 use super::npus::Npus;
 use super::queues::Slab;
 use super::{Dispatch, Limits, NpuSet, Refused, Step};
 use crate::ids::{LambdaSlot, NpuId};
-
-/// What one lambda has on one NPU.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cell {
-    pub(super) running: u16,
-    pub(super) parked: u16,
-}
 
 /// Queues, accounts and NPU loads of one dispatcher. `T` is what it hands over unseen.
 pub struct Scheduler<T> {
@@ -22,8 +15,8 @@ pub struct Scheduler<T> {
     pub(super) classes: Classes,
     pub(super) homes: Homes,
     pub(super) lambdas: Vec<Lambda>,
-    /// For each lambda one cell an NPU.
-    pub(super) cells: Vec<Cell>,
+    /// Items in flight, for each lambda one count an NPU.
+    pub(super) cells: Vec<u16>,
     pub(super) slab: Slab<T>,
     /// Weights of the lambdas that have items waiting.
     pub(super) active_weight: u64,
@@ -67,6 +60,7 @@ impl<T> Scheduler<T> {
         lambda.queue.push(&mut self.slab, priority, item);
         lambda.waiting += 1;
         if lambda.waiting == 1 {
+            lambda.sparse = true;
             self.active_weight += u64::from(lambda.weight);
             self.review(slot.raw());
         }
@@ -76,9 +70,28 @@ impl<T> Scheduler<T> {
     /// What to do next. Call it until it says [`Step::Wait`].
     #[expect(clippy::should_implement_trait, reason = "it has no end: a wait may be followed by more")]
     pub fn next(&mut self) -> Step<T> {
-        if let Some(slot) = self.homes.recall(&self.lambdas, &self.npus) {
-            return self.recall(slot);
+        loop {
+            if let Some(dispatch) = self.pick() {
+                return Step::Run(dispatch);
+            }
+            if !self.homes.is_concerned() {
+                return Step::Wait;
+            }
+            match self.homes.decide(&self.lambdas, &self.npus) {
+                Some(Move::Recall(slot)) => return self.recall(slot),
+                Some(Move::Stop(slot)) => {
+                    self.stop(slot);
+                    return Step::Wait;
+                }
+                Some(Move::Resume(slot)) => self.resume(slot),
+                None => return Step::Wait,
+            }
         }
+    }
+
+    /// The next item of who is first among those that can run.
+    #[inline]
+    fn pick(&mut self) -> Option<Dispatch<T>> {
         let room = self.npus.room();
         while let Some(class) = self.classes.lowest(room) {
             let Some(slot) = self.classes.head(&mut self.lambdas, class, &mut self.npus) else { continue };
@@ -88,21 +101,21 @@ impl<T> Scheduler<T> {
                 self.classes.relist(&mut self.lambdas, slot);
                 continue;
             }
-            let Some(npu) = self.npus.emptiest(self.classes.npus(class)) else { break };
+            let npu = self.npus.emptiest(self.classes.npus(class))?;
             return self.dispatch(slot, npu, class);
         }
-        Step::Wait
+        None
     }
 
     /// Sends a listed lambda's next item to an NPU that has room.
-    fn dispatch(&mut self, slot: u32, npu: NpuId, class: u16) -> Step<T> {
+    fn dispatch(&mut self, slot: u32, npu: NpuId, class: u16) -> Option<Dispatch<T>> {
         let cell = self.cell(slot, npu);
         let lambda = &mut self.lambdas[slot as usize];
-        let Some(item) = lambda.queue.pop(&mut self.slab) else { return Step::Wait };
+        let item = lambda.queue.pop(&mut self.slab)?;
         lambda.waiting -= 1;
         lambda.in_flight += 1;
         lambda.account.charge();
-        self.cells[cell].running += 1;
+        self.cells[cell] += 1;
         self.npus.start(npu, self.classes.round(class));
         self.classes.served(class);
         if lambda.waiting == 0 {
@@ -110,24 +123,27 @@ impl<T> Scheduler<T> {
             self.active_weight -= u64::from(lambda.weight);
         }
         let carry = lambda.pinned && lambda.home.is_none();
+        lambda.stay += u64::from(lambda.pinned);
+        self.homes.took(npu);
         if carry {
             lambda.home = Some(npu);
+            self.homes.arrived(npu);
             self.enter(slot, Classes::of_home(npu));
         } else if lambda.is_eligible() {
             self.classes.relist(&mut self.lambdas, slot);
         }
         self.review(slot);
-        Step::Run(Dispatch { slot: LambdaSlot::new(slot), npu, carry, item })
+        Some(Dispatch { slot: LambdaSlot::new(slot), npu, carry, item })
     }
 
     /// An item is done and used this many cycles; 0 if it was not run: it costs nothing then and says nothing about its lambda.
-    /// A parked item is unparked before. False if nothing of the lambda runs there: a late word from before the NPU died.
+    /// False if nothing of the lambda runs there: a late word from before the NPU died.
     pub fn complete(&mut self, npu: NpuId, slot: LambdaSlot, cycles: u64) -> bool {
         let Some(cell) = self.known_cell(npu, slot) else { return false };
-        if self.cells[cell].running == 0 {
+        if self.cells[cell] == 0 {
             return false;
         }
-        self.cells[cell].running -= 1;
+        self.cells[cell] -= 1;
         self.npus.finish(npu);
         let lambda = &mut self.lambdas[slot.index()];
         let in_flight = lambda.in_flight;
@@ -143,31 +159,6 @@ impl<T> Scheduler<T> {
             self.classes.hasten(&mut self.lambdas, slot.raw());
         }
         self.review(slot.raw());
-        true
-    }
-
-    /// An item waits for a call: its NPU has room for another; the lambda's own limit still counts it. False as with
-    /// [`Scheduler::complete`].
-    pub fn parked(&mut self, npu: NpuId, slot: LambdaSlot) -> bool {
-        let Some(cell) = self.known_cell(npu, slot).map(|cell| &mut self.cells[cell]) else { return false };
-        if cell.running == 0 {
-            return false;
-        }
-        cell.running -= 1;
-        cell.parked += 1;
-        self.npus.finish(npu);
-        true
-    }
-
-    /// A parked item goes on, even if its NPU is full. False if none of the lambda is parked there.
-    pub fn unparked(&mut self, npu: NpuId, slot: LambdaSlot) -> bool {
-        let Some(cell) = self.known_cell(npu, slot).map(|cell| &mut self.cells[cell]) else { return false };
-        if cell.parked == 0 {
-            return false;
-        }
-        cell.parked -= 1;
-        cell.running += 1;
-        self.npus.resume(npu);
         true
     }
 
@@ -200,13 +191,13 @@ impl<T> Scheduler<T> {
         self.slab.used()
     }
 
-    /// Items in flight on an NPU, parked ones not counted.
+    /// Items in flight on an NPU, suspended ones counted.
     #[must_use]
     pub fn in_flight(&self, npu: NpuId) -> u32 {
         self.npus.load(npu)
     }
 
-    /// A lambda's items in flight on all NPUs, parked ones counted.
+    /// A lambda's items in flight on all NPUs.
     #[must_use]
     pub fn lambda_in_flight(&self, slot: LambdaSlot) -> u32 {
         self.lambdas.get(slot.index()).map_or(0, |lambda| lambda.in_flight)

@@ -9,9 +9,9 @@ use super::{Clock, Path};
 use crate::dispatcher::{Limits, Refused, Scheduler, Share, Step};
 use crate::frame::Frame;
 use crate::handoff::{Errand, Flushed, Job};
-use crate::observe::DropReason;
 use crate::ids::{Generation, LambdaRef, LambdaSlot, NpuId};
 use crate::island::{Loaded, Quarantine, State};
+use crate::observe::DropReason;
 
 /// How long jobs are served before what they made leaves and the ports are polled again: neither replies nor arrivals with more
 /// right to the NPU shall wait for the queues. `scripts/bench.sh isolation` shows what it is good for.

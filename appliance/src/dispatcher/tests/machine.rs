@@ -27,6 +27,9 @@ pub(super) struct Machine {
     pub(super) longest: Vec<u64>,
     /// Requests dispatched, by lambda.
     pub(super) served: Vec<u64>,
+    /// From birth to the begin of the run, of each request of the lambda that is watched.
+    pub(super) waits: Vec<u64>,
+    pub(super) watched: Option<LambdaSlot>,
     pub(super) recalls: u64,
     slowness: Vec<u64>,
     running: Vec<VecDeque<Running>>,
@@ -45,6 +48,8 @@ impl Machine {
             used: none.clone(),
             longest: none.clone(),
             served: none,
+            waits: Vec::new(),
+            watched: None,
             recalls: 0,
             slowness: slowness.to_vec(),
             running: slowness.iter().map(|_| VecDeque::new()).collect(),
@@ -84,6 +89,9 @@ impl Machine {
         self.running[npu].push_back(Running { slot: dispatch.slot, cycles, ends: begins + cycles });
         self.longest[lambda] = self.longest[lambda].max(self.now - dispatch.item.born);
         self.served[lambda] += 1;
+        if self.watched == Some(dispatch.slot) {
+            self.waits.push(begins - dispatch.item.born);
+        }
     }
 
     /// When the next request ends, if any runs.

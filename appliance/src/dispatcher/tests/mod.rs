@@ -1,9 +1,11 @@
 //! Single rules first; then what holds in any order of events, what an ideal fair queue would give, and days in virtual time.
 
 mod machine;
+mod moves;
 mod oracle;
 mod properties;
 mod simulation;
+mod sparse;
 
 use super::*;
 
@@ -150,7 +152,7 @@ fn a_full_npu_blocks_only_those_that_need_it() {
 }
 
 #[test]
-fn parked_items_leave_room_on_the_npu_but_not_in_the_lambda() {
+fn suspended_items_leave_room_on_the_npu_but_not_in_the_lambda() {
     let mut scheduler = scheduler(1, &[Share { in_flight: 3, ..share() }]);
     for item in 0..5 {
         scheduler.queue(slot(0), 0, item).unwrap();
@@ -158,17 +160,73 @@ fn parked_items_leave_room_on_the_npu_but_not_in_the_lambda() {
     run(&mut scheduler);
     run(&mut scheduler);
     assert_eq!(scheduler.next(), Step::Wait);
-    assert!(scheduler.parked(npu(0), slot(0)));
+    scheduler.suspended(npu(0), 1);
     run(&mut scheduler);
-    assert!(scheduler.parked(npu(0), slot(0)));
+    scheduler.suspended(npu(0), 2);
     assert_eq!(scheduler.next(), Step::Wait, "three are in flight");
-    assert!(scheduler.unparked(npu(0), slot(0)) && scheduler.unparked(npu(0), slot(0)));
-    assert!(!scheduler.unparked(npu(0), slot(0)));
+    scheduler.suspended(npu(0), 0);
     assert_eq!(scheduler.in_flight(npu(0)), 3, "what goes on is over the limit of 2");
     assert!(scheduler.complete(npu(0), slot(0), 5));
     assert_eq!(scheduler.next(), Step::Wait);
     assert!(scheduler.complete(npu(0), slot(0), 5));
     run(&mut scheduler);
+    scheduler.check();
+}
+
+#[test]
+fn more_suspended_than_in_flight_is_no_more_room() {
+    let mut scheduler = scheduler(1, &[share()]);
+    for item in 0..9 {
+        scheduler.queue(slot(0), 0, item).unwrap();
+    }
+    // Said before the end of an item that was one of them is heard.
+    scheduler.suspended(npu(0), 5);
+    scheduler.suspended(npu(9), 5);
+    (0..7).for_each(|_| assert_eq!(run(&mut scheduler).npu, npu(0)));
+    assert_eq!(scheduler.next(), Step::Wait);
+    scheduler.suspended(npu(0), u32::MAX);
+    scheduler.check();
+    assert_eq!(scheduler.npu_dead(npu(0), |_| ()), 7);
+    assert!(scheduler.npu_alive(npu(0)));
+    run(&mut scheduler);
+    run(&mut scheduler);
+    scheduler.check();
+    assert_eq!(scheduler.total_waiting(), 0);
+    scheduler.queue(slot(0), 0, 9).unwrap();
+    assert_eq!(scheduler.next(), Step::Wait, "what was suspended has died");
+}
+
+#[test]
+fn a_limited_npu_is_never_given_more_and_is_preferred_when_idle() {
+    let limits = Limits { npu_in_flight: 16, ..LIMITS };
+    let mut scheduler = Scheduler::new(3, limits);
+    scheduler.deploy(slot(0), Share { queue: 64, in_flight: 99, ..share() }).unwrap();
+    scheduler.limit_npu(npu(1), 1);
+    scheduler.limit_npu(npu(3), 1);
+    for item in 0..60 {
+        scheduler.queue(slot(0), 0, item).unwrap();
+    }
+    let mut given = [0; 3];
+    while let Step::Run(dispatch) = scheduler.next() {
+        given[dispatch.npu.index()] += 1;
+    }
+    assert_eq!(given, [16, 1, 16]);
+    assert!(scheduler.complete(npu(0), slot(0), 5) && scheduler.complete(npu(1), slot(0), 5));
+    assert_eq!(run(&mut scheduler).npu, npu(1), "the idle one");
+    assert_eq!(run(&mut scheduler).npu, npu(0), "the limited one has no room beside one");
+    assert_eq!(scheduler.next(), Step::Wait);
+    scheduler.suspended(npu(1), 1);
+    assert_eq!(run(&mut scheduler).npu, npu(1));
+    assert_eq!(scheduler.next(), Step::Wait);
+    scheduler.limit_npu(npu(1), 0);
+    assert_eq!(scheduler.next(), Step::Wait, "no less than one");
+    scheduler.check();
+    scheduler.limit_npu(npu(1), 99);
+    given = [0; 3];
+    while let Step::Run(dispatch) = scheduler.next() {
+        given[dispatch.npu.index()] += 1;
+    }
+    assert_eq!((given, scheduler.in_flight(npu(1))), ([0, 15, 0], 17), "no more than any, one suspended");
     scheduler.check();
 }
 
@@ -267,13 +325,12 @@ fn death_tells_each_loss_and_frees_the_home() {
     assert_eq!((run(&mut scheduler).npu, run(&mut scheduler).npu), (npu(0), npu(0)));
     scheduler.queue(slot(0), 0, 9).unwrap();
     run(&mut scheduler);
-    assert!(scheduler.parked(npu(0), slot(1)));
+    scheduler.suspended(npu(0), 1);
     let mut losses = Vec::new();
     assert_eq!(scheduler.npu_dead(npu(0), |loss| losses.push(loss)), 2);
     assert_eq!(losses, [Loss { slot: slot(1), items: 2, home: true }]);
     assert_eq!(scheduler.npu_dead(npu(0), |loss| panic!("{loss:?} again")), 0);
     assert!(!scheduler.complete(npu(0), slot(1), 5), "a late word");
-    assert!(!scheduler.unparked(npu(0), slot(1)));
     let fresh = run(&mut scheduler);
     assert!(fresh.carry && fresh.npu == npu(1) && fresh.slot == slot(1));
     assert!(scheduler.npu_alive(npu(0)) && !scheduler.npu_alive(npu(0)) && !scheduler.npu_alive(npu(2)));

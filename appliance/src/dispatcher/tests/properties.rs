@@ -15,8 +15,8 @@ enum Event {
     Queue(u32, u8),
     Next,
     Complete(usize, u64),
-    Park(usize),
-    Unpark(usize),
+    Suspend(u16, u32),
+    Limit(u16, u32),
     Die(u16),
     Revive(u16),
     Deploy(u32, Share),
@@ -39,8 +39,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         12 => (0..SLOTS + 1, 0u8..9).prop_map(|(slot, priority)| Event::Queue(slot, priority)),
         14 => Just(Event::Next),
         10 => (any::<usize>(), cycles).prop_map(|(which, cycles)| Event::Complete(which, cycles)),
-        2 => any::<usize>().prop_map(Event::Park),
-        2 => any::<usize>().prop_map(Event::Unpark),
+        3 => (0..COUNT as u16 + 1, 0u32..4).prop_map(|(npu, items)| Event::Suspend(npu, items)),
+        1 => (0..COUNT as u16 + 1, 0u32..4).prop_map(|(npu, items)| Event::Limit(npu, items)),
         1 => (0..COUNT as u16 + 1).prop_map(Event::Die),
         1 => (0..COUNT as u16 + 1).prop_map(Event::Revive),
         1 => (0..SLOTS, any_share()).prop_map(|(slot, share)| Event::Deploy(slot, share)),
@@ -54,7 +54,6 @@ struct Flying {
     id: u64,
     slot: u32,
     npu: NpuId,
-    parked: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -76,6 +75,8 @@ struct Model {
     known: Vec<Known>,
     flying: Vec<Flying>,
     alive: NpuSet,
+    limits: [u32; COUNT],
+    suspended: [u32; COUNT],
     next_id: u64,
     ended: Vec<u64>,
 }
@@ -87,6 +88,8 @@ impl Model {
             known: vec![Known::default(); SLOTS as usize + 1],
             flying: Vec::new(),
             alive: NpuSet::all(COUNT),
+            limits: [LIMITS.npu_in_flight; COUNT],
+            suspended: [0; COUNT],
             next_id: 0,
             ended: Vec::new(),
         };
@@ -97,7 +100,20 @@ impl Model {
     }
 
     fn on_npu(&self, npu: NpuId) -> u32 {
-        self.flying.iter().filter(|flying| flying.npu == npu && !flying.parked).count() as u32
+        self.flying.iter().filter(|flying| flying.npu == npu).count() as u32
+    }
+
+    /// NPUs that take another item.
+    fn room(&self) -> NpuSet {
+        let has_room = |npu: &NpuId| {
+            self.on_npu(*npu).saturating_sub(self.suspended[npu.index()]) < self.limits[npu.index()]
+        };
+        self.alive.iter().filter(has_room).collect()
+    }
+
+    /// Is a lambda kept from running until it can be moved?
+    fn is_stopped(&self, slot: u32) -> bool {
+        self.scheduler.lambdas.get(slot as usize).is_some_and(|lambda| lambda.stopped)
     }
 
     fn of_lambda(&self, slot: u32) -> u32 {
@@ -109,7 +125,7 @@ impl Model {
         let known = &self.known[slot as usize];
         let Some(share) = known.share else { return NpuSet::EMPTY };
         let in_flight = self.of_lambda(slot);
-        if known.waiting() == 0 || in_flight >= share.in_flight || known.recalling {
+        if known.waiting() == 0 || in_flight >= share.in_flight || known.recalling || self.is_stopped(slot) {
             return NpuSet::EMPTY;
         }
         let may = match known.home {
@@ -117,7 +133,7 @@ impl Model {
             None if share.pinned && in_flight > 0 => NpuSet::EMPTY,
             None => share.npus,
         };
-        may.and(self.alive).iter().filter(|&npu| self.on_npu(npu) < LIMITS.npu_in_flight).collect()
+        may.and(self.room())
     }
 
     fn apply(&mut self, event: &Event) {
@@ -127,22 +143,22 @@ impl Model {
                 self.next();
             }
             Event::Complete(which, cycles) => {
-                if let Some(at) = self.pick(which, false) {
-                    let done = self.flying.swap_remove(at);
+                if !self.flying.is_empty() {
+                    let done = self.flying.swap_remove(which % self.flying.len());
                     assert!(self.scheduler.complete(done.npu, super::slot(done.slot), cycles));
                     self.ended.push(done.id);
                 }
             }
-            Event::Park(which) => {
-                if let Some(at) = self.pick(which, false) {
-                    self.flying[at].parked = true;
-                    assert!(self.scheduler.parked(self.flying[at].npu, super::slot(self.flying[at].slot)));
+            Event::Suspend(npu, items) => {
+                self.scheduler.suspended(NpuId::new(npu), items);
+                if let Some(suspended) = self.suspended.get_mut(usize::from(npu)) {
+                    *suspended = items;
                 }
             }
-            Event::Unpark(which) => {
-                if let Some(at) = self.pick(which, true) {
-                    self.flying[at].parked = false;
-                    assert!(self.scheduler.unparked(self.flying[at].npu, super::slot(self.flying[at].slot)));
+            Event::Limit(npu, items) => {
+                self.scheduler.limit_npu(NpuId::new(npu), items);
+                if let Some(limit) = self.limits.get_mut(usize::from(npu)) {
+                    *limit = items.clamp(1, LIMITS.npu_in_flight);
                 }
             }
             Event::Die(npu) => self.die(NpuId::new(npu)),
@@ -152,6 +168,7 @@ impl Model {
                 assert_eq!(self.scheduler.npu_alive(npu), was_away);
                 if was_away {
                     self.alive.insert(npu);
+                    self.suspended[npu.index()] = 0;
                 }
             }
             Event::Deploy(slot, share) => {
@@ -186,13 +203,19 @@ impl Model {
             assert_eq!(self.scheduler.lambda_in_flight(super::slot(slot)), self.of_lambda(slot));
             assert_eq!(self.scheduler.home(super::slot(slot)), known.home);
         }
+        self.check_moves();
         assert_eq!(self.scheduler.idle(), self.known.iter().all(|known| known.waiting() == 0));
     }
 
-    fn pick(&self, which: usize, parked: bool) -> Option<usize> {
-        let fits: Vec<usize> =
-            (0..self.flying.len()).filter(|&at| self.flying[at].parked == parked).collect();
-        (!fits.is_empty()).then(|| fits[which % fits.len()])
+    /// One move at a time for each home; who is stopped has something to wait for.
+    fn check_moves(&self) {
+        let mut leaving = NpuSet::EMPTY;
+        for (slot, lambda) in self.scheduler.lambdas.iter().enumerate().filter(|(_, lambda)| lambda.stopped) {
+            let home = lambda.home.unwrap();
+            assert!(lambda.waiting > 0 && lambda.npus.contains(home), "slot {slot}");
+            assert!(!leaving.contains(home), "two leave {home} at once");
+            leaving.insert(home);
+        }
     }
 
     fn queue(&mut self, slot: u32, priority: u8) {
@@ -232,7 +255,7 @@ impl Model {
                     let elsewhere = |flying: &&Flying| flying.slot == slot && flying.npu != dispatch.npu;
                     assert_eq!(self.flying.iter().find(elsewhere).map(|flying| flying.id), None);
                 }
-                self.flying.push(Flying { id: dispatch.item, slot, npu: dispatch.npu, parked: false });
+                self.flying.push(Flying { id: dispatch.item, slot, npu: dispatch.npu });
                 true
             }
             Step::Recall { npu, slot } => {
@@ -281,7 +304,6 @@ impl Model {
         let mut rounds = 0;
         while !self.scheduler.idle() || !self.flying.is_empty() {
             while self.next() {}
-            self.apply(&Event::Unpark(0));
             self.apply(&Event::Complete(0, 100));
             (0..SLOTS).for_each(|slot| self.apply(&Event::Recalled(slot)));
             rounds += 1;
@@ -307,7 +329,7 @@ proptest! {
         model.finish();
     }
 
-    /// A pinned lambda that could move is not left at a home that stays full.
+    /// A pinned lambda that could move is not left at a home that stays full, once nobody else is about to leave it.
     #[test]
     fn patience_ends(
         shares in proptest::collection::vec(any_share(), SLOTS as usize),
@@ -319,11 +341,14 @@ proptest! {
         }
         for _ in 0..200 {
             model.next();
+            (0..SLOTS).for_each(|slot| model.apply(&Event::Recalled(slot)));
         }
-        let room: NpuSet = model.alive.iter().filter(|&npu| model.on_npu(npu) < LIMITS.npu_in_flight).collect();
+        let room = model.room();
         for (slot, known) in model.known.iter().enumerate() {
             let stuck = known.home.is_some() && known.waiting() > 0 && !known.recalling;
-            if stuck && model.of_lambda(slot as u32) == 0 {
+            let settled = model.scheduler.lambdas.get(slot).is_some_and(|lambda| lambda.is_settled());
+            let leaves = |at: u32| model.is_stopped(at) && model.known[at as usize].home == known.home;
+            if stuck && settled && model.of_lambda(slot as u32) == 0 && !(0..SLOTS).any(leaves) {
                 let elsewhere = known.share.unwrap().npus.and(room);
                 prop_assert!(elsewhere.is_empty(), "slot {slot} could move to {elsewhere:?}");
             }

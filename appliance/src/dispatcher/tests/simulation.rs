@@ -134,12 +134,16 @@ fn pinned_lambdas_leave_a_slow_home() {
     let until = 10_000_000;
     let mut machine = Machine::new(LIMITS, &[10, 1], &[pinned; 6]);
     let lambdas: Vec<(u32, u64)> = (0..6).map(|lambda| (lambda, 1000)).collect();
+    // All have come there before the fast NPU was alive.
+    machine.kill(1);
+    overload(&mut machine, &lambdas, 200_000);
+    machine.scheduler.npu_alive(npu(1));
     overload(&mut machine, &lambdas, until);
     let served: u64 = machine.served.iter().sum();
     assert!(served >= until * 9 / 10_000, "the fast NPU was left idle: {served}");
-    // Three that stayed on the slow NPU would have 333 each.
-    assert!(machine.served.iter().all(|&served| served > 1200), "{:?}", machine.served);
-    assert!(machine.recalls * u64::from(LIMITS.patience) < served, "{} recalls", machine.recalls);
+    // Six that stayed on the slow NPU would have 166 each. When it is full of two that run there, nobody is kept waiting.
+    assert!(machine.served.iter().all(|&served| served > 480), "{:?}", machine.served);
+    assert!((4..=served / 1000).contains(&machine.recalls), "{} recalls", machine.recalls);
 }
 
 #[test]
