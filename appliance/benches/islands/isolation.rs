@@ -97,7 +97,8 @@ fn measure(victim: &Victim, turns: f64, attacked: bool, run_ns: u64) -> Outcome 
         },
     );
     let mut random = fastrand::Rng::with_seed(7);
-    let mut sources = vec![Source { paced: victim.paced, ..Source::new(1, victim.us * 1000.0 / VICTIM_LOAD) }];
+    let mut sources =
+        vec![Source { paced: victim.paced, ..Source::new(1, victim.us * 1000.0 / VICTIM_LOAD) }];
     if attacked {
         sources.push(Source::new(2, 1e9 / ATTACKS_PER_S));
         sources.push(Source::new(3, 1e9 / ATTACKS_PER_S));

@@ -14,7 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use wasmtime::{CustomCodeMemory, LinearMemory, Memory, MemoryCreator, MemoryType, Store};
 
-/// Bytes of a slab; a larger slice has a slab of its own.
+/// Bytes of the first slab. Each next one is as large as those before together, so that few lambdas take little; a slice that is
+/// larger has a slab of its own.
+const LEAST_SLAB_BYTES: usize = 4 << 20;
+/// Most bytes of a slab for several slices.
 const SLAB_BYTES: usize = 64 << 20;
 /// What memories that `lnic build` makes are multiples of.
 const MEMORY_GRANULE: usize = 4 << 10;
@@ -60,7 +63,8 @@ impl Slabs {
         let base = match slabs.iter_mut().find_map(|slab| slab.take(bytes)) {
             Some(base) => base,
             None => {
-                let mut slab = Slab::map(bytes.max(SLAB_BYTES), self.huge)?;
+                let sum: usize = slabs.iter().map(|slab| slab.bytes).sum();
+                let mut slab = Slab::map(bytes.max(sum.clamp(LEAST_SLAB_BYTES, SLAB_BYTES)), self.huge)?;
                 let base = slab.take(bytes);
                 slabs.push(slab);
                 base.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?
@@ -101,6 +105,11 @@ impl Slab {
         // A kernel without huge pages refuses, which is as good.
         // SAFETY: the range was mapped above; the advice changes no contents.
         let _ = unsafe { rustix::mm::madvise(base, bytes, advice) };
+        if huge && bytes <= SLAB_BYTES {
+            // Now, and not when a lambda is deployed: to clear a huge page takes a millisecond.
+            // SAFETY: as above.
+            let _ = unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxPopulateWrite) };
+        }
         Ok(Self { base: base.expose_provenance(), bytes, free: BTreeMap::from([(0, bytes)]) })
     }
 
@@ -388,7 +397,7 @@ mod tests {
         }
         drop(taken);
         assert_eq!(slabs.lock().len(), 1);
-        assert_eq!(slabs.lock()[0].free, BTreeMap::from([(0, SLAB_BYTES)]));
+        assert_eq!(slabs.lock()[0].free, BTreeMap::from([(0, LEAST_SLAB_BYTES)]));
         let mut again = slabs.take(1 << 20).unwrap();
         assert!(writable(&mut again).iter().all(|byte| *byte == 0));
     }
@@ -428,6 +437,6 @@ mod tests {
         drop(codes);
         // Reused, so writable in between.
         assert_eq!(slabs.publish(&[7; 100]).unwrap().as_slice(), [7; 100]);
-        assert_eq!(slabs.0.lock()[0].free, BTreeMap::from([(0, SLAB_BYTES)]));
+        assert_eq!(slabs.0.lock()[0].free, BTreeMap::from([(0, LEAST_SLAB_BYTES)]));
     }
 }

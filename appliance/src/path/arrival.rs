@@ -75,7 +75,9 @@ impl<'a> Arrival<'a> {
     }
 
     /// Runs the rule's lambda on the frame and carries out its verdict. Returns the fuel that it used too.
-    #[inline]
+    ///
+    /// Inlined where frames run at once, and only there: see [`run_job`](Self::run_job).
+    #[inline(always)]
     pub(super) fn run<F: Frame>(
         &self,
         npu: &mut Npu,
@@ -97,6 +99,18 @@ impl<'a> Arrival<'a> {
             stage.counters.invocations.add(1);
         }
         (self.judge(outcome, stage, rule.egress, fuel, frame), fuel)
+    }
+
+    /// The same for those who come less often, or from further away.
+    #[inline(never)]
+    pub(super) fn run_job<F: Frame>(
+        &self,
+        npu: &mut Npu,
+        stage: &Stage<'_>,
+        found: Match<'_>,
+        frame: &mut F,
+    ) -> (Ran, u64) {
+        self.run(npu, stage, found, frame)
     }
 
     /// Carries out what a lambda decided.

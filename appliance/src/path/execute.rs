@@ -6,7 +6,7 @@ use lnic_wire::rpc::Status;
 use super::{Arrival, Clock, Path, Place, Ran, Stage, Way};
 use crate::dispatcher::Refused;
 use crate::frame::Frame;
-use crate::handoff::{Call, End, Errand, Job, Jobs, Request, Ticket};
+use crate::handoff::{Call, End, Errand, Job, Jobs, Ticket};
 use crate::ids::{LambdaId, LambdaRef};
 use crate::island::{CallTask, Context, Outcome, State};
 use crate::lambda::{Answer, Failure};
@@ -25,7 +25,11 @@ enum Progress {
 
 impl<F: Frame, C: Clock> Path<F, C> {
     /// Makes a job of a frame and sends it on its way.
-    pub(super) fn set_out(&mut self, mut frame: F, request: Request, lambda: LambdaRef, way: Way) {
+    #[inline(never)]
+    pub(super) fn set_out(&mut self, mut frame: F, way: Way) {
+        let Some((request, lambda)) = self.staged.take() else {
+            return self.finish(frame, End::Drop(DropReason::LambdaGone));
+        };
         let job = match way {
             // It has run already: the job is needed, whatever is in store.
             Way::Suspended(_) => Some(self.store.job().unwrap_or_else(Job::spare)),
@@ -151,7 +155,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
                     self.refuse(&mut job, DropReason::LambdaGone, Status::Unavailable, 0);
                     return self.done(job);
                 };
-                let (ran, fuel) = arrival.run(&mut self.npu, &stage, found, frame);
+                let (ran, fuel) = arrival.run_job(&mut self.npu, &stage, found, frame);
                 (Progress::of(ran, end), fuel)
             }
             Errand::Call { call, .. } => {

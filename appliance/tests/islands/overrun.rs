@@ -5,7 +5,7 @@ use crate::*;
 
 const BUDGET_NS: u64 = 1_000;
 /// Invocations of which at least one is timed: in run-to-completion it is one of so many.
-const TIMED: usize = 8;
+const TIMED: usize = 16;
 
 /// A lambda whose budget is this many quarters of the fuel that it needs.
 fn spinning(quarters: u64) -> Deployed {
@@ -19,10 +19,15 @@ fn spinning(quarters: u64) -> Deployed {
 /// Lets every run take this long; reads of the clock are what makes time pass.
 fn run_for(lab: &mut Lab, run_ns: u64, times: usize) -> (usize, usize) {
     lab.clock.set_step(run_ns);
-    send(lab, &rpc4(1, b""), times);
-    lab.settle();
-    let replies = replies(lab);
-    (with_status(&replies, Status::Ok), with_status(&replies, Status::ResourceExhausted))
+    let (mut done, mut exhausted) = (0, 0);
+    for first in (0..times).step_by(TIMED) {
+        send(lab, &rpc4(1, b""), TIMED.min(times - first));
+        lab.settle();
+        let replies = replies(lab);
+        done += with_status(&replies, Status::Ok);
+        exhausted += with_status(&replies, Status::ResourceExhausted);
+    }
+    (done, exhausted)
 }
 
 #[test]
