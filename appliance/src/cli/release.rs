@@ -8,7 +8,7 @@ use crate::control::server;
 
 /// Let a quarantined lambda run again
 ///
-/// A lambda that traps or exhausts its budget too often ([quarantine] in the configuration) is not run any more; its callers are
+/// A lambda that traps or exhausts its budget too often (table `quarantine` in the configuration) is not run any more; its callers are
 /// answered UNAVAILABLE. Exit code 1 if there is no such lambda, or no appliance answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
