@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::fs::File;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lnic::control::appliance::Appliance;
@@ -12,33 +10,18 @@ use lnic::control::config::Machine;
 use lnic::control::topology::{Lcore, Topology};
 use lnic::ids::LcoreId;
 use lnic::observe::DropReason;
-use pcap_file::DataLink;
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+use support::capture;
 use support::frames::*;
 use support::lab::built;
 
 const REQUESTS: usize = 5000;
 
-fn write_capture(path: &Path) {
-    let header = PcapHeader { datalink: DataLink::ETHERNET, ..PcapHeader::default() };
-    let mut writer = PcapWriter::with_header(File::create(path).unwrap(), header).unwrap();
-    for number in 0..REQUESTS {
-        let frame = rpc4(1, format!("request {number}").as_bytes());
-        let packet = PcapPacket::new(Duration::ZERO, u32::try_from(frame.len()).unwrap(), &frame);
-        writer.write_packet(&packet).unwrap();
-    }
-}
-
-fn read_capture(path: &Path) -> Vec<Vec<u8>> {
-    let mut reader = PcapReader::new(File::open(path).unwrap()).unwrap();
-    std::iter::from_fn(|| reader.next_packet().map(|packet| packet.unwrap().data.into_owned())).collect()
-}
-
 #[test]
 fn two_lcores_answer_a_capture_while_a_null_device_floods_them() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("echo.wasm"), built("echo")).unwrap();
-    write_capture(&folder.path().join("in.pcap"));
+    let requests = (0..REQUESTS).map(|number| rpc4(1, format!("request {number}").as_bytes()));
+    capture::write(&folder.path().join("in.pcap"), requests);
     let text = r#"
         [memory]
         hugepages = "off"
@@ -100,10 +83,10 @@ fn two_lcores_answer_a_capture_while_a_null_device_floods_them() {
         sum(&|counters| counters.dropped_total())
     );
 
-    let replies = read_capture(&folder.path().join("out.pcap"));
+    let replies = capture::read(&folder.path().join("out.pcap"));
     assert_eq!(replies.len(), REQUESTS);
     for (number, frame) in replies.iter().enumerate() {
         assert_eq!(reply(frame).payload, format!("request {number}").as_bytes());
     }
-    assert_eq!(read_capture(&folder.path().join("both.pcap")).len(), 2 * REQUESTS);
+    assert_eq!(capture::read(&folder.path().join("both.pcap")).len(), 2 * REQUESTS);
 }

@@ -4,8 +4,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lnic::control::appliance::Appliance;
@@ -13,8 +11,7 @@ use lnic::control::config::Machine;
 use lnic::control::topology::{DispatcherSpec, Lcore, NpuSpec, Topology};
 use lnic::ids::{LcoreId, NpuId};
 use lnic_wire::rpc::Status;
-use pcap_file::DataLink;
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+use support::capture;
 use support::frames::*;
 use support::lab::{built, built_from};
 
@@ -26,22 +23,13 @@ LAMBDA(counter) {
     return lambda_reply_with(headers, match_data, STATUS_OK, &now, sizeof now);
 }";
 
-fn write_capture(path: &Path) {
-    let header = PcapHeader { datalink: DataLink::ETHERNET, ..PcapHeader::default() };
-    let mut writer = PcapWriter::with_header(File::create(path).unwrap(), header).unwrap();
-    for number in 0..REQUESTS {
-        let frame = rpc4(1 + number as u32 % 2, &number.to_be_bytes());
-        let packet = PcapPacket::new(Duration::ZERO, u32::try_from(frame.len()).unwrap(), &frame);
-        writer.write_packet(&packet).unwrap();
-    }
-}
-
 #[test]
 fn two_lcores_share_the_work_and_every_request_is_answered_once() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("echo.wasm"), built("echo")).unwrap();
     std::fs::write(folder.path().join("counter.wasm"), built_from(COUNTER, "counter")).unwrap();
-    write_capture(&folder.path().join("in.pcap"));
+    let requests = (0..REQUESTS).map(|number| rpc4(1 + number as u32 % 2, &number.to_be_bytes()));
+    capture::write(&folder.path().join("in.pcap"), requests);
     let text = r#"
         [memory]
         hugepages = "off"
@@ -104,10 +92,9 @@ fn two_lcores_share_the_work_and_every_request_is_answered_once() {
     let concurrency: Vec<_> = snapshot.lambdas.iter().map(|lambda| lambda.concurrency.as_str()).collect();
     assert_eq!(concurrency, ["replicated", "pinned"]);
 
-    let mut reader = PcapReader::new(File::open(folder.path().join("out.pcap")).unwrap()).unwrap();
-    let replies = std::iter::from_fn(|| reader.next_packet().map(|packet| reply(&packet.unwrap().data)));
     let (mut echoed, mut counted, mut busy) = (BTreeSet::new(), BTreeSet::new(), 0);
-    for answer in replies {
+    for frame in capture::read(&folder.path().join("out.pcap")) {
+        let answer = reply(&frame);
         match (answer.header.aux.to_be_bytes()[0], answer.header.lambda) {
             (0, 1) => assert!(echoed.insert(answer.payload), "answered twice"),
             (0, _) => {

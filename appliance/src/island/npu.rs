@@ -110,12 +110,6 @@ impl Loaded {
         let free = u64::MAX >> (INSTANCES - 1 - more.len());
         Box::new(Self { id, generation, budget, free, first, more: more.into(), overruns: 0, affordable: 0 })
     }
-
-    /// Its generation.
-    #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.generation
-    }
 }
 
 /// One worker with the lambdas that it may run.

@@ -63,7 +63,7 @@ pub struct Dispatcher<F> {
     /// NPU at the other end of each client end.
     npu_of_client: Box<[Option<NpuId>]>,
     /// Requests of each NPU that the scheduler knows to be suspended.
-    parked: Box<[u32]>,
+    suspended: Box<[u32]>,
     mail: Mail,
     quarantine: Arc<Quarantine>,
     here: Option<NpuId>,
@@ -113,7 +113,7 @@ impl<F> Dispatcher<F> {
         Self {
             scheduler,
             here,
-            parked: vec![0; feeds.len()].into(),
+            suspended: vec![0; feeds.len()].into(),
             feeds: feeds.into(),
             held: (0..lambdas).map(|_| None).collect(),
             generations: vec![Generation::default(); lambdas].into(),
@@ -228,9 +228,9 @@ impl<F> Dispatcher<F> {
                 Some(Feed::Here) => here,
                 Some(Feed::Client(_, suspended)) => suspended.load(Relaxed),
             };
-            if suspended != self.parked[at] {
+            if suspended != self.suspended[at] {
                 self.scheduler.suspended(NpuId::new(at as u16), suspended);
-                self.parked[at] = suspended;
+                self.suspended[at] = suspended;
             }
         }
     }

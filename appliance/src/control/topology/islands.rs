@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{Lcores, lcores};
+use super::{Lcores, lcores, ports};
 use crate::control::config::raw;
 use crate::control::config::{Cpu, Machine, Problems};
 use crate::ids::{IslandId, LcoreId, NpuId};
@@ -76,14 +76,7 @@ fn one(
     let name = raw.name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default();
     let place =
         if name.is_empty() { format!("[[islands]] number {}", at + 1) } else { format!("island \"{name}\"") };
-    match &raw.name {
-        None => problems.wrong(span.clone(), format!("{place}: has no name")),
-        Some(value) if !is_name(&name) => problems.wrong(
-            Some(value.span()),
-            format!("{place}: name: allowed are 1–32 letters, digits, \".\", \"-\" and \"_\""),
-        ),
-        Some(_) => {}
-    }
+    ports::judge_name(&place, &raw.name, span.clone(), problems);
     let mut cpus = Vec::new();
     match &raw.npus {
         Some(numbers) if !numbers.get_ref().is_empty() => {
@@ -107,11 +100,6 @@ fn one(
     }
     taken.extend(cpus.iter().map(|&cpu| (cpu, place.clone())));
     Draft { name, cpus, span }
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=32).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
 /// One island for each NUMA node that has some of these CPUs, named "island0" and so on.

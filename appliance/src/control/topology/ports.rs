@@ -68,14 +68,7 @@ fn one(id: PortId, raw: &Spanned<raw::Port>, context: &Context<'_>, problems: &m
     let raw = raw.get_ref();
     let name = raw.name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default();
     let place = called(id, &name);
-    match &raw.name {
-        None => problems.wrong(span.clone(), format!("{place}: has no name")),
-        Some(value) if !is_name(&name) => problems.wrong(
-            Some(value.span()),
-            format!("{place}: name: allowed are 1–32 letters, digits, \".\", \"-\" and \"_\""),
-        ),
-        Some(_) => {}
-    }
+    judge_name(&place, &raw.name, span.clone(), problems);
     let driver = driver(&place, raw, span, context, problems);
     let (virtual_checksums, device_queues) = match &driver {
         Driver::Dpdk(devargs) => (devargs.has_partial_checksums(), devargs.queue_limit()),
@@ -117,6 +110,23 @@ fn one(id: PortId, raw: &Spanned<raw::Port>, context: &Context<'_>, problems: &m
         ipv6: ipv6.map(Spanned::into_inner),
         name,
         driver,
+    }
+}
+
+/// Ports and islands are named alike.
+pub(super) fn judge_name(
+    place: &str,
+    value: &Value<String>,
+    span: Option<Range<usize>>,
+    problems: &mut Problems<'_>,
+) {
+    match value {
+        None => problems.wrong(span, format!("{place}: has no name")),
+        Some(name) if !is_name(name.get_ref()) => problems.wrong(
+            Some(name.span()),
+            format!("{place}: name: allowed are 1–32 letters, digits, \".\", \"-\" and \"_\""),
+        ),
+        Some(_) => {}
     }
 }
 
