@@ -14,7 +14,7 @@
 //! +-------------------------------+-------------------------------+
 //! | fragment size                 | fragment index                |
 //! +-------------------------------+-------------------------------+
-//! | aux: budget, or status, credit and service time, or index     |
+//! | aux: budget; status, credit and service time; index; count    |
 //! +---------------------------------------------------------------+
 //! | CRC32C of the datagram, this field taken as zero              |
 //! +---------------------------------------------------------------+
@@ -79,17 +79,19 @@ pub enum Kind {
     Request = 0,
     /// A reply, or a fragment of one.
     Reply = 1,
-    /// Fragments are missing: send them again.
+    /// Fragments are missing: send them again. With the count of fragments as the first missing index: nothing is missing, the
+    /// request runs.
     Nack = 2,
-    /// The sender may send more.
+    /// The sender may have sent so many fragments in all.
     Grant = 3,
-    /// A cookie that the sender has to show.
+    /// A cookie that the sender has to show, and the server's epoch, as TLVs: 48 bytes, never more than what it answers.
     Challenge = 4,
     /// The reply has arrived.
     Ack = 5,
-    /// Are you there.
+    /// Are you there. Padded with payload, it finds out whether datagrams of its size pass. With a cookie that is not good, all
+    /// zero for one, it asks for a challenge.
     Ping = 6,
-    /// Here.
+    /// Here. Without payload; how many bytes of UDP payload the PING had is in aux.
     Pong = 7,
     /// The caller no longer wants the reply.
     Cancel = 8,
@@ -214,6 +216,21 @@ impl Header {
     /// [`Error`] says which check failed.
     #[inline]
     pub fn parse(datagram: &[u8]) -> Result<Self, Error> {
+        Self::read(datagram, true)
+    }
+
+    /// The same of a datagram whose CRC was checked before.
+    ///
+    /// # Errors
+    /// [`Error`] says which check failed.
+    #[inline]
+    pub fn parse_again(datagram: &[u8]) -> Result<Self, Error> {
+        Self::read(datagram, false)
+    }
+
+    /// One walk for both: what is read is compared where it is.
+    #[inline(always)]
+    fn read(datagram: &[u8], check_crc: bool) -> Result<Self, Error> {
         let Some((fixed, rest)) = datagram.split_first_chunk::<HEADER_BYTES>() else {
             return Err(Error::Truncated);
         };
@@ -241,7 +258,7 @@ impl Header {
             aux: be32(fixed, 24),
             crc: be32(fixed, CRC_OFFSET),
         };
-        if header.flags & CRC != 0 && crc_of(fixed, rest) != header.crc {
+        if check_crc && header.flags & CRC != 0 && crc_of(fixed, rest) != header.crc {
             return Err(Error::Crc);
         }
         Ok(header)
@@ -322,6 +339,21 @@ impl Header {
         seal(datagram);
     }
 
+    /// Writes the header in front of its TLVs, which are in place; `payload` lies elsewhere, and says what the CRC of all before
+    /// becomes with it. Only if the flag asks for a CRC.
+    ///
+    /// # Panics
+    /// As [`emit`](Header::emit).
+    pub fn emit_apart(&self, area: &mut [u8], payload: impl FnOnce(u32) -> u32) {
+        self.emit(area);
+        if self.flags & CRC == 0 {
+            return;
+        }
+        let (fixed, tlvs) = area.split_first_chunk_mut::<HEADER_BYTES>().expect("a λ-RPC header");
+        let crc = payload(crc_of(fixed, tlvs));
+        fixed[CRC_OFFSET..].copy_from_slice(&crc.to_be_bytes());
+    }
+
     /// Request: budget in µs, relative; 0 is none.
     #[must_use]
     pub const fn budget_us(&self) -> u32 {
@@ -349,6 +381,18 @@ impl Header {
     /// NACK: index of the first missing fragment.
     #[must_use]
     pub const fn missing(&self) -> u32 {
+        self.aux
+    }
+
+    /// GRANT: how many fragments of the message may have been sent in all.
+    #[must_use]
+    pub const fn granted(&self) -> u32 {
+        self.aux
+    }
+
+    /// PONG: bytes of UDP payload of the PING that it answers.
+    #[must_use]
+    pub const fn heard_bytes(&self) -> u32 {
         self.aux
     }
 
@@ -439,6 +483,13 @@ pub fn seal(datagram: &mut [u8]) {
     fixed[2] |= (CRC >> 8) as u8;
     let crc = crc_of(fixed, rest);
     fixed[CRC_OFFSET..].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// A CRC that goes on over further bytes.
+#[inline]
+#[must_use]
+pub fn crc_append(crc: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, bytes)
 }
 
 /// CRC32C over the header with its CRC field zero, and the rest.
