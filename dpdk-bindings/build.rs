@@ -9,9 +9,12 @@ const OLDEST: &str = "22.11";
 /// Functions that the wrappers call; everything else stays out, and the build short.
 const FUNCTIONS: &[&str] = &[
     "lnic_errno",
-    "rte_dev_probe",
-    "rte_dev_remove",
-    "rte_eal_(init|cleanup|remote_launch|wait_lcore|get_lcore_state|has_hugepages|get_runtime_dir)",
+    "rte_dev_(probe|remove|dma_map|dma_unmap)",
+    "rte_dma_(info_get|configure|vchan_setup|start|stop|close|stats_get|get_dev_id_by_name|next_dev)",
+    "rte_dma_(copy|submit|completed|completed_status|burst_capacity)",
+    "rte_eal_(init|cleanup|remote_launch|wait_lcore|get_lcore_state|has_hugepages|get_runtime_dir|iova_mode)",
+    "rte_eal_hotplug_remove",
+    "rte_extmem_(register|unregister)",
     "rte_eth_dev_(configure|start|stop|close|info_get|get_port_by_name|get_name_by_port|set_mtu|get_mtu|socket_id)",
     "rte_eth_dev_(default_mac_addr_set|rx_intr_enable|rx_intr_disable|rx_intr_ctl_q_get_fd|adjust_nb_rx_tx_desc)",
     "rte_eth_(rx_queue_setup|tx_queue_setup|rx_burst|tx_burst|macaddr_get|link_get_nowait|promiscuous_enable|stats_get)",
@@ -21,7 +24,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_lcore_(id|to_socket_id|to_cpu_id|count|is_enabled)",
     "rte_get_(main_lcore|next_lcore)",
     "rte_mempool_(avail_count|in_use_count|free|lookup)",
-    "rte_pktmbuf_(pool_create|alloc|free|linearize)",
+    "rte_pktmbuf_(pool_create|alloc|free|linearize|chain|attach_extbuf)",
     "rte_pktmbuf_free_bulk",
     "rte_rdtsc",
     "rte_ring_(create|free|lookup|enqueue_burst|dequeue_burst|count|free_count|get_capacity)",
@@ -61,7 +64,8 @@ fn main() {
         .allowlist_recursively(true)
         .allowlist_var("LNIC_.*")
         .allowlist_var("RTE_ETH_(NAME_MAX_LEN|XSTATS_NAME_SIZE)|RTE_MAX_LCORE|RTE_MAX_ETHPORTS")
-        .allowlist_type("rte_eth_rx_mq_mode|rte_lcore_state_t|rte_eth_dev_owner")
+        .allowlist_type("rte_dma_(direction|status_code)|rte_mbuf_ext_shared_info")
+        .allowlist_type("rte_eth_rx_mq_mode|rte_lcore_state_t|rte_eth_dev_owner|rte_iova_mode")
         // Reached by offset only: see mbuf.rs.
         .opaque_type("rte_device")
         .opaque_type("rte_mbuf")

@@ -4,12 +4,14 @@
 #include <rte_bus_vdev.h>
 #include <rte_cycles.h>
 #include <rte_dev.h>
+#include <rte_dmadev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_memory.h>
 #include <rte_mempool.h>
 #include <rte_ring.h>
 #include <rte_version.h>
@@ -20,6 +22,7 @@ static const uint64_t LNIC_RX_OFFLOAD_UDP_CKSUM = RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
 static const uint64_t LNIC_RX_OFFLOAD_TCP_CKSUM = RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
 static const uint64_t LNIC_TX_OFFLOAD_IPV4_CKSUM = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
 static const uint64_t LNIC_TX_OFFLOAD_UDP_CKSUM = RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+static const uint64_t LNIC_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t LNIC_RSS_IP = RTE_ETH_RSS_IP;
 static const uint64_t LNIC_RSS_UDP = RTE_ETH_RSS_UDP;
 static const uint64_t LNIC_RSS_TCP = RTE_ETH_RSS_TCP;
@@ -36,6 +39,11 @@ static const uint64_t LNIC_TX_IP_CKSUM = RTE_MBUF_F_TX_IP_CKSUM;
 static const uint64_t LNIC_TX_UDP_CKSUM = RTE_MBUF_F_TX_UDP_CKSUM;
 /* Where the buffer's memory comes from: they decide how it is freed. */
 static const uint64_t LNIC_MBUF_ATTACHED = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+
+static const uint64_t LNIC_DMA_CAPA_MEM_TO_MEM = RTE_DMA_CAPA_MEM_TO_MEM;
+static const uint64_t LNIC_DMA_CAPA_SVA = RTE_DMA_CAPA_SVA;
+static const uint64_t LNIC_DMA_CAPA_HANDLES_ERRORS = RTE_DMA_CAPA_HANDLES_ERRORS;
+static const uint64_t LNIC_DMA_CAPA_OPS_COPY = RTE_DMA_CAPA_OPS_COPY;
 
 static const unsigned int LNIC_RING_F_SP_ENQ = RING_F_SP_ENQ;
 static const unsigned int LNIC_RING_F_SC_DEQ = RING_F_SC_DEQ;
@@ -61,4 +69,6 @@ LNIC_AT(buf_len, 54);
 LNIC_AT(pool, 56);
 LNIC_AT(next, 64);
 LNIC_AT(tx_offload, 72);
+/* Counted from Rust too: src/external.rs. */
+_Static_assert(sizeof(((struct rte_mbuf_ext_shared_info *)0)->refcnt) == 2, "rte_mbuf_ext_shared_info.refcnt has another type");
 _Static_assert(sizeof(struct rte_mbuf) == 128, "rte_mbuf has grown");

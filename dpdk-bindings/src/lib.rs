@@ -5,12 +5,15 @@
 //!
 //! Ownership: an [`eal::Eal`] outlives everything made from it, because everything holds a clone; a [`mempool::Mempool`] is
 //! freed when its last handle goes and no buffer is out; an [`ethdev::Device`] stops and closes when its last queue goes; a queue
-//! has one owner and can be sent to an lcore; an [`mbuf::Mbuf`] goes back to its pool when dropped.
+//! has one owner and can be sent to an lcore; an [`mbuf::Mbuf`] goes back to its pool when dropped; an [`external::Region`] is let go
+//! of when nothing points into it any more: no slot, no buffer that was attached to one, no copy under way.
 
 pub mod clock;
+pub mod dmadev;
 pub mod eal;
 pub mod error;
 pub mod ethdev;
+pub mod external;
 pub mod lcore;
 pub mod mbuf;
 pub mod mempool;

@@ -1,7 +1,10 @@
 //! Packet buffers, owned: dropping one sends it home.
 
+use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 
+use crate::external::Slot;
 use crate::sys;
 
 /// The parts of `rte_mbuf` that are used, by offset: their nesting differs between releases, their places do not. wrapper.h
@@ -62,6 +65,12 @@ pub struct TxChecksum {
 /// One packet buffer, or a chain of them. Its one owner may read and write it.
 #[repr(transparent)]
 pub struct Mbuf(NonNull<sys::rte_mbuf>);
+
+impl fmt::Debug for Mbuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mbuf({:p}, {} bytes, {} segments)", self.0, self.packet_bytes(), self.segments())
+    }
+}
 
 // SAFETY: an mbuf has one owner; freeing from another thread is what mempools are for.
 unsafe impl Send for Mbuf {}
@@ -198,6 +207,46 @@ impl Mbuf {
     pub fn linearize(&mut self) -> bool {
         // SAFETY: the chain is valid and owned; segments that become empty are freed.
         unsafe { sys::rte_pktmbuf_linearize(self.0.as_ptr()) == 0 }
+    }
+
+    /// Appends bytes of a slot to the chain without copying them: they are read when the port sends them, and the slot is in use until
+    /// it has. Takes a buffer of its own pool to point with. False, and unchanged, if there is none, if the range is not within the slot or
+    /// longer than 65,535 bytes, or if too much of the slot is in use.
+    ///
+    /// For ports that send chains only ([`Info::tx_segments`](crate::ethdev::Info)), configured for them.
+    #[inline]
+    pub fn attach(&mut self, slot: &Slot, range: Range<usize>) -> bool {
+        let Ok(bytes) = u16::try_from(range.len()) else { return false };
+        let Some(hold) = slot.hold(range) else { return false };
+        if bytes == 0 {
+            return true;
+        }
+        // SAFETY: a buffer's pool outlives it; what comes out is fresh and ours alone.
+        let Some(segment) = (unsafe { Self::from_raw(sys::rte_pktmbuf_alloc(self.fields().pool)) }) else {
+            return false;
+        };
+        let address = hold.address().as_ptr();
+        // SAFETY: the segment is a fresh buffer of a pool with plain buffers; the range is within memory that lives while it is counted, and
+        // the count that the hold has taken becomes the segment's: whoever frees the segment counts down.
+        unsafe {
+            sys::rte_pktmbuf_attach_extbuf(
+                segment.0.as_ptr(),
+                address.cast(),
+                address as u64,
+                bytes,
+                hold.shared_info(),
+            );
+        }
+        std::mem::forget(hold);
+        let mut segment = segment;
+        let fields = segment.fields_mut();
+        (fields.data_len, fields.pkt_len) = (bytes, bytes.into());
+        // SAFETY: both are owned, and the segment is in no chain.
+        let chained = unsafe { sys::rte_pktmbuf_chain(self.0.as_ptr(), segment.0.as_ptr()) } == 0;
+        if chained {
+            std::mem::forget(segment);
+        }
+        chained
     }
 
     /// Port that it arrived on.

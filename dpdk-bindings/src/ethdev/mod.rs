@@ -7,7 +7,7 @@ mod stats;
 use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use descriptor::{Descriptors, Wake};
 pub use queue::{RxQueue, TxQueue};
@@ -31,6 +31,8 @@ pub struct Info {
     pub rx_checksum: bool,
     /// Makes IPv4 and UDP checksums as it sends.
     pub tx_checksum: bool,
+    /// Sends frames that are chains of buffers.
+    pub tx_segments: bool,
     /// Kernel interface beneath it, if there is one.
     pub interface: Option<u32>,
     /// NUMA node, if it has one.
@@ -55,6 +57,8 @@ pub struct Config {
     pub promiscuous: bool,
     /// Has checksums verified as frames arrive, where the device can.
     pub rx_checksum: bool,
+    /// Will be given chains of buffers to send, where the device can. Costs the simplest transmit functions of some cards.
+    pub tx_segments: bool,
     /// Prepares receive interrupts, where the device has them.
     pub rx_interrupts: bool,
 }
@@ -69,6 +73,7 @@ impl Default for Config {
             mac: None,
             promiscuous: false,
             rx_checksum: true,
+            tx_segments: false,
             rx_interrupts: false,
         }
     }
@@ -77,7 +82,7 @@ impl Default for Config {
 /// Devices come and go one at a time: DPDK's lists of them have no lock of their own.
 static CONTROL: Mutex<()> = Mutex::new(());
 
-fn control() -> MutexGuard<'static, ()> {
+pub(crate) fn control() -> MutexGuard<'static, ()> {
     CONTROL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -85,6 +90,15 @@ fn control() -> MutexGuard<'static, ()> {
 /// [`probe`](Device::probe) attached it. A device has one owner: it cannot be found again meanwhile.
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
+
+/// Knows a device without keeping it open.
+pub(crate) struct WeakDevice(Weak<Inner>);
+
+impl WeakDevice {
+    pub(crate) fn upgrade(&self) -> Option<Device> {
+        self.0.upgrade().map(Device)
+    }
+}
 
 struct Inner {
     port: u16,
@@ -196,10 +210,20 @@ impl Device {
             tx_queues: raw.max_tx_queues,
             rx_checksum: has(raw.rx_offload_capa, RX_CHECKSUM),
             tx_checksum: has(raw.tx_offload_capa, TX_CHECKSUM),
+            tx_segments: has(raw.tx_offload_capa, sys::LNIC_TX_OFFLOAD_MULTI_SEGS),
             interface: (raw.if_index != 0).then_some(raw.if_index),
             numa_node: u32::try_from(node).ok(),
             rss: raw.flow_type_rss_offloads & (sys::LNIC_RSS_IP | sys::LNIC_RSS_UDP | sys::LNIC_RSS_TCP),
         })
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakDevice {
+        WeakDevice(Arc::downgrade(&self.0))
+    }
+
+    /// The bus's side of it, by which memory is mapped for it.
+    pub(crate) fn bus_device(&self) -> Result<*mut sys::rte_device, Error> {
+        Ok(self.raw_info()?.device)
     }
 
     fn raw_info(&self) -> Result<sys::rte_eth_dev_info, Error> {
@@ -274,6 +298,9 @@ impl Device {
         }
         if info.tx_checksum {
             raw.txmode.offloads |= TX_CHECKSUM;
+        }
+        if config.tx_segments && info.tx_segments {
+            raw.txmode.offloads |= sys::LNIC_TX_OFFLOAD_MULTI_SEGS;
         }
         if config.queues > 1 && info.rss != 0 {
             raw.rxmode.mq_mode = sys::rte_eth_rx_mq_mode::RTE_ETH_MQ_RX_RSS;
