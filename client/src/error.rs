@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lnic_message::client::Failure;
+
 /// Why there is no reply. An answer with a bad status is a [`Reply`](crate::Reply), not an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -30,29 +32,35 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
-    /// The payload takes more than one fragment.
-    #[error("payload of {bytes} bytes: one fragment takes at most {limit_bytes}")]
+    /// The payload is longer than any message.
+    #[error("payload of {bytes} bytes: a message has at most {limit_bytes}")]
     PayloadTooLong {
         /// Bytes of the payload.
         bytes: usize,
-        /// Most bytes that this address family takes.
+        /// Most bytes of a message.
         limit_bytes: usize,
     },
-    /// The reply takes more than one fragment.
-    #[error("reply of {bytes} bytes in several fragments: this client reads replies of one")]
-    ReplyTooLong {
-        /// Bytes of the whole reply.
-        bytes: u32,
+    /// There are [`Config::requests`](crate::Config::requests) already.
+    #[error("{requests} calls are open")]
+    TooManyCalls {
+        /// How many there are.
+        requests: usize,
     },
-    /// Nothing came in time.
-    #[error("no reply from {address} after {attempts} attempts in {} ms", .waited.as_millis())]
+    /// Nothing came in time. The lambda may have run.
+    #[error("no reply from {address} in {} ms", .waited.as_millis())]
     NoReply {
         /// Who was called.
         address: SocketAddr,
-        /// How often the request was sent.
-        attempts: u32,
         /// How long it took to give up.
         waited: Duration,
+    },
+    /// The call ended before its time.
+    #[error("{address}: {failure}")]
+    Failed {
+        /// Who was called.
+        address: SocketAddr,
+        /// Why.
+        failure: Failure,
     },
     /// A load plan that cannot be run.
     #[error("load plan: {0}")]

@@ -1,49 +1,58 @@
-//! Datagrams in batches: one system call sends or takes up to [`BATCH`].
+//! One request, many times: only its ID differs, so a batch of them is written in place and sent by one system call.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use lnic_wire::rpc::{self, Header};
+use lnic_wire::rpc::{self, HEADER_BYTES, Header, Tlv};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
-use nix::sys::time::TimeSpec;
+use nix::sys::socket::{MsgFlags, MultiHeaders, sendmmsg};
 
-/// Most datagrams that one system call moves.
-const BATCH: usize = 32;
-/// Replies of one fragment fit, up to a jumbo frame; longer ones arrive cut and are malformed.
-const RECEIVE_BYTES: usize = 9216;
+use crate::datagrams::{BATCH, DATAGRAM_BYTES, Receiver, sleep};
 
 /// A connected socket, requests that wait to be sent, and room for replies.
 pub(super) struct Batch {
     socket: UdpSocket,
     header: Header,
+    cookie: Option<[u8; 8]>,
     requests: [Vec<u8>; BATCH],
-    replies: [Vec<u8>; BATCH],
     /// Requests from here up to `staged` have not left yet.
     unsent: usize,
     staged: usize,
     send_headers: MultiHeaders<()>,
-    receive_headers: MultiHeaders<()>,
+    receiver: Receiver,
 }
 
 impl Batch {
     /// Every request is `header` with an ID, and `payload`.
     pub(super) fn new(socket: UdpSocket, header: Header, payload: &[u8]) -> Self {
-        let mut request = vec![0; rpc::HEADER_BYTES];
-        request.extend_from_slice(payload);
+        let request = [&[0; HEADER_BYTES], payload].concat();
         Self {
             socket,
             header,
+            cookie: None,
             requests: std::array::from_fn(|_| request.clone()),
-            replies: std::array::from_fn(|_| vec![0; RECEIVE_BYTES]),
             unsent: 0,
             staged: 0,
             send_headers: MultiHeaders::preallocate(BATCH, None),
-            receive_headers: MultiHeaders::preallocate(BATCH, None),
+            receiver: Receiver::new(DATAGRAM_BYTES),
         }
+    }
+
+    /// Requests carry this cookie from now on, as soon as those that are staged have left.
+    pub(super) fn show(&mut self, cookie: Option<[u8; 8]>) {
+        if cookie == self.cookie || self.staged > 0 {
+            return;
+        }
+        self.cookie = cookie;
+        let mut area = [0; 2 * HEADER_BYTES];
+        let tlvs = cookie.as_ref().map(Tlv::Cookie);
+        let area_bytes = rpc::emit_tlvs(tlvs.as_slice(), &mut area).expect("room for a cookie");
+        for request in &mut self.requests {
+            request.splice(HEADER_BYTES..self.header.header_bytes, area[..area_bytes].iter().copied());
+        }
+        self.header.header_bytes = HEADER_BYTES + area_bytes;
     }
 
     /// Whether another request can be staged. After the kernel took a part of a batch, the rest leaves first.
@@ -86,39 +95,12 @@ impl Batch {
     }
 
     /// Hands each datagram that has arrived to `take`; how many.
-    pub(super) fn receive(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
-        let mut slices = self.replies.each_mut().map(|reply| [IoSliceMut::new(reply)]);
-        let received = recvmmsg(
-            self.socket.as_raw_fd(),
-            &mut self.receive_headers,
-            &mut slices,
-            MsgFlags::MSG_DONTWAIT,
-            None,
-        );
-        match received {
-            Ok(results) => {
-                let mut count = 0;
-                for message in results {
-                    take(message.iovs().next().unwrap_or_default());
-                    count += 1;
-                }
-                Ok(count)
-            }
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
-            Err(error) => Err(error.into()),
-        }
+    pub(super) fn receive(&mut self, take: impl FnMut(&[u8])) -> io::Result<usize> {
+        self.receiver.receive(&self.socket, take)
     }
 
     /// Sleeps until something arrives, staged requests can leave, or the time has passed.
     pub(super) fn sleep(&self, most: Duration) -> io::Result<()> {
-        let wanted = if self.unsent < self.staged {
-            PollFlags::POLLIN | PollFlags::POLLOUT
-        } else {
-            PollFlags::POLLIN
-        };
-        match ppoll(&mut [PollFd::new(self.socket.as_fd(), wanted)], Some(TimeSpec::from(most)), None) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        sleep(&self.socket, self.unsent < self.staged, most)
     }
 }

@@ -1,16 +1,20 @@
 //! When requests are due, and what became of them. No socket, no clock: time is a parameter, from the start of the run.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use lnic_message::client::Counters;
+use lnic_message::{CHALLENGE_BYTES, Options};
 use lnic_wire::rpc::{self, Header, Kind, Status};
 
 use super::outcome::{Outcome, Samples, StatusCount};
 use super::pending::{Match, Pending};
 use super::{Mode, Plan};
-use crate::exchange::RequestId;
 
 /// Most requests in flight in an open loop.
 const OPEN_LOOP_MOST: f64 = 4e6;
+/// How often a request is sent again because the appliance wants to see a cookie: it may expire on the way.
+const CHALLENGES_MOST: u8 = 3;
 
 /// Counts of one run; those of a reply or request count only if it was due in the measured time.
 #[derive(Default)]
@@ -21,12 +25,17 @@ struct Tally {
     max_send_lag: Duration,
     replies_in_time: u64,
     ok_in_time: u64,
+    reply_bytes_in_time: u64,
     replies_ever: u64,
     late: u64,
     duplicate: u64,
     foreign: u64,
     corrupt: u64,
     malformed: u64,
+    unexpected: u64,
+    fragmented: u64,
+    challenged: u64,
+    retransmitted: u64,
     socket_errors: u64,
 }
 
@@ -43,6 +52,14 @@ pub(super) struct Generator {
     /// Open loop: requests that were due so far, and when the next one is.
     scheduled: u64,
     next_due: Duration,
+    /// What requests carry: nothing until the appliance asks for a cookie, all zero to ask it for one.
+    cookie: Option<[u8; 8]>,
+    /// A request without a cookie is too short to be answered by a challenge.
+    is_short: bool,
+    /// Requests before this one carried no cookie.
+    bare_before: u32,
+    /// Waiting, and to be sent again.
+    again: VecDeque<u32>,
     tally: Tally,
     by_status: [u64; 256],
     samples: Samples,
@@ -66,14 +83,33 @@ impl Generator {
             pending: Pending::new(in_flight),
             scheduled: 0,
             next_due: Duration::ZERO,
+            cookie: None,
+            is_short: rpc::HEADER_BYTES + plan.payload.len() < CHALLENGE_BYTES as usize,
+            bare_before: 0,
+            again: VecDeque::new(),
             tally: Tally::default(),
             by_status: [0; 256],
             samples: Samples::new(),
         }
     }
 
+    /// The cookie that requests carry.
+    pub(super) fn cookie(&self) -> Option<[u8; 8]> {
+        self.cookie
+    }
+
+    /// Requests that can be in flight.
+    pub(super) fn capacity(&self) -> usize {
+        self.pending.capacity()
+    }
+
     /// The ID of a request to send now, if one is due.
     pub(super) fn due(&mut self, now: Duration) -> Option<u64> {
+        while let Some(sequence) = self.again.pop_front() {
+            if self.pending.is_waiting(sequence) {
+                return Some(self.id(sequence));
+            }
+        }
         let due = match self.mode {
             Mode::ClosedLoop { outstanding } => {
                 if now >= self.end || self.pending.waiting() >= outstanding as usize {
@@ -101,7 +137,11 @@ impl Generator {
             self.tally.max_send_lag = self.tally.max_send_lag.max(now - due);
         }
         let sequence = self.pending.insert(due, now);
-        Some(RequestId { session: self.session, sequence }.raw())
+        Some(self.id(sequence))
+    }
+
+    fn id(&self, sequence: u32) -> u64 {
+        u64::from(self.session) << 32 | u64::from(sequence)
     }
 
     /// Takes a datagram that arrived.
@@ -122,14 +162,73 @@ impl Generator {
             tally.foreign += 1;
             return;
         }
-        if header.kind != Kind::Reply
-            || !header.is_single_fragment()
-            || !header.accepts(header.payload(datagram).len())
-        {
+        let payload_bytes = header.payload(datagram).len();
+        match header.kind {
+            Kind::Reply => {}
+            Kind::Challenge => {
+                let cookie = Options::of(header.tlvs(datagram)).cookie;
+                return self.challenged(header.sequence(), cookie);
+            }
+            Kind::Request | Kind::Nack | Kind::Grant | Kind::Ack | Kind::Ping | Kind::Pong | Kind::Cancel => {
+                tally.unexpected += 1;
+                return;
+            }
+        }
+        if !header.accepts(payload_bytes) {
             tally.malformed += 1;
             return;
         }
-        let due = match self.pending.answer(header.sequence()) {
+        if !header.is_single_fragment() {
+            tally.fragmented += 1;
+            return;
+        }
+        // What a server says whose challenge would be longer than the request.
+        if header.status() == Status::Unauthenticated && self.ask_for_cookie(header.sequence()) {
+            return;
+        }
+        self.answered(header.sequence(), header.status(), payload_bytes, now);
+    }
+
+    /// The appliance wants to see this cookie.
+    fn challenged(&mut self, sequence: u32, cookie: Option<[u8; 8]>) {
+        let Some(cookie) = cookie.filter(|&cookie| cookie != [0; 8]) else {
+            self.tally.malformed += 1;
+            return;
+        };
+        if !self.pending.send_again(sequence, CHALLENGES_MOST) {
+            self.tally.late += 1;
+            return;
+        }
+        self.carry(cookie);
+        self.again.push_back(sequence);
+        self.tally.challenged += 1;
+    }
+
+    /// Sends a request again, long enough for a challenge; `false` if that would change nothing.
+    fn ask_for_cookie(&mut self, sequence: u32) -> bool {
+        let bare = self.cookie.is_none() || self.bare_before.wrapping_sub(sequence) as i32 > 0;
+        if !self.is_short || !bare || !self.pending.send_again(sequence, 1) {
+            return false;
+        }
+        if self.cookie.is_none() {
+            self.carry([0; 8]);
+        }
+        self.again.push_back(sequence);
+        self.tally.challenged += 1;
+        true
+    }
+
+    fn carry(&mut self, cookie: [u8; 8]) {
+        if self.cookie.is_none() {
+            self.bare_before = self.pending.next();
+        }
+        self.cookie = Some(cookie);
+    }
+
+    /// A request was answered, by so many bytes of payload.
+    pub(super) fn answered(&mut self, sequence: u32, status: Status, payload_bytes: usize, now: Duration) {
+        let tally = &mut self.tally;
+        let due = match self.pending.answer(sequence) {
             Match::Answer(due) => due,
             Match::Duplicate => {
                 tally.duplicate += 1;
@@ -144,15 +243,18 @@ impl Generator {
                 return;
             }
         };
-        let ok = header.status() == Status::Ok;
+        let ok = status == Status::Ok;
         tally.replies_ever += 1;
         if self.warm_up <= now && now < self.end {
             tally.replies_in_time += 1;
-            tally.ok_in_time += u64::from(ok);
+            if ok {
+                tally.ok_in_time += 1;
+                tally.reply_bytes_in_time += payload_bytes as u64;
+            }
         }
         if self.warm_up <= due && due < self.end {
             tally.replied += 1;
-            self.by_status[usize::from(header.status().raw())] += 1;
+            self.by_status[usize::from(status.raw())] += 1;
             if ok {
                 self.samples.record(now.saturating_sub(due));
             }
@@ -196,6 +298,17 @@ impl Generator {
         self.tally.socket_errors += 1;
     }
 
+    /// Takes what the state machine counted.
+    pub(super) fn count_messages(&mut self, counters: Counters) {
+        let tally = &mut self.tally;
+        tally.late += counters.late;
+        tally.foreign += counters.foreign;
+        tally.corrupt += counters.corrupt;
+        tally.malformed += counters.malformed;
+        tally.unexpected += counters.unexpected;
+        tally.retransmitted += counters.retransmitted;
+    }
+
     pub(super) fn into_outcome(mut self, plan: &Plan, cpu: Duration) -> Outcome {
         // What the end of the run left waiting.
         while let Some(due) = self.pending.expire(Duration::MAX) {
@@ -224,6 +337,8 @@ impl Generator {
             unsent,
             achieved_rate: self.tally.ok_in_time as f64 / seconds,
             reply_rate: self.tally.replies_in_time as f64 / seconds,
+            request_mbit_s: mbit_s(self.tally.ok_in_time * plan.payload.len() as u64, seconds),
+            reply_mbit_s: mbit_s(self.tally.reply_bytes_in_time, seconds),
             latency: self.samples.summary(),
             statuses: statuses
                 .map(|(code, replies)| StatusCount { status: Status::new(code).to_string(), code, replies })
@@ -235,6 +350,10 @@ impl Generator {
             foreign: self.tally.foreign,
             corrupt: self.tally.corrupt,
             malformed: self.tally.malformed,
+            unexpected: self.tally.unexpected,
+            fragmented: self.tally.fragmented,
+            challenged: self.tally.challenged,
+            retransmitted: self.tally.retransmitted,
             socket_errors: self.tally.socket_errors,
         }
     }
@@ -249,107 +368,9 @@ impl Generator {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SESSION: u32 = 5;
-
-    const fn at(us: u64) -> Duration {
-        Duration::from_micros(us)
-    }
-
-    /// 1 ms of warm-up, 10 ms measured, 2 ms timeout.
-    fn generator(mode: Mode) -> (Plan, Generator) {
-        let mut plan = Plan::new("127.0.0.1:4793".parse().expect("an address"), 7, mode);
-        plan.warm_up = at(1_000);
-        plan.duration = at(10_000);
-        plan.timeout = at(2_000);
-        let generator = Generator::new(&plan, SESSION);
-        (plan, generator)
-    }
-
-    fn reply(request: u64, status: Status) -> Vec<u8> {
-        let mut datagram = vec![0; rpc::HEADER_BYTES];
-        Header::request(7, request, 0).reply(status, 0, 0, 0).emit_with_crc(&mut datagram);
-        datagram
-    }
-
-    #[test]
-    fn closed_loop_keeps_n_outstanding() {
-        let (plan, mut generator) = generator(Mode::ClosedLoop { outstanding: 3 });
-        let all: Vec<u64> = std::iter::from_fn(|| generator.due(at(0))).collect();
-        assert_eq!(all.len(), 3);
-        generator.receive(&reply(all[0], Status::Ok), at(1_100));
-        let measured = generator.due(at(1_100)).expect("one answered, one due");
-        assert_eq!(generator.due(at(1_100)), None);
-        generator.receive(&reply(measured, Status::Ok), at(1_150));
-        generator.receive(&reply(measured, Status::Ok), at(1_151));
-        generator.expire(at(2_001));
-        assert_eq!(std::iter::from_fn(|| generator.due(at(2_001))).count(), 3, "the lost are replaced");
-        assert_eq!(generator.due(at(11_000)), None);
-        assert!(!generator.is_done(at(11_000)));
-        generator.expire(at(13_000));
-        assert!(generator.is_done(at(13_000)));
-
-        let outcome = generator.into_outcome(&plan, at(500));
-        assert_eq!((outcome.sent, outcome.replied, outcome.lost), (4, 1, 3));
-        assert_eq!((outcome.duplicate, outcome.late, outcome.foreign), (1, 0, 0));
-        assert_eq!(
-            (outcome.achieved_rate, outcome.reply_rate),
-            (200.0, 200.0),
-            "both replies arrived in time"
-        );
-        assert_eq!((outcome.latency.samples, outcome.latency.max_us.round()), (1, 50.0));
-    }
-
-    #[test]
-    fn open_loop_charges_what_had_to_wait() {
-        let (plan, mut generator) = generator(Mode::OpenLoop { rate: 1_000.0 });
-        assert!(generator.due(at(0)).is_some());
-        assert_eq!(generator.due(at(999)), None);
-        assert_eq!(generator.next_event(at(999)), at(1_000));
-        // The client stalls until 5 ms: requests due at 1–5 ms leave at once.
-        let burst: Vec<u64> = std::iter::from_fn(|| generator.due(at(5_000))).collect();
-        assert_eq!(burst.len(), 5);
-        for request in burst {
-            generator.receive(&reply(request, Status::Ok), at(5_000));
-        }
-        generator.expire(at(2_001));
-        // It never recovers.
-        assert!(!generator.is_done(at(12_999)));
-        assert_eq!(generator.due(at(13_000)), None);
-        assert!(generator.is_done(at(13_000)));
-
-        let outcome = generator.into_outcome(&plan, at(500));
-        assert_eq!((outcome.sent, outcome.replied, outcome.lost, outcome.unsent), (5, 5, 0, 5));
-        assert_eq!(outcome.max_send_lag_us, 4_000.0);
-        assert_eq!(outcome.latency.min_us, 0.0);
-        assert!((outcome.latency.p50_us - 2_000.0).abs() < 2.0, "{:?}", outcome.latency);
-        assert!((outcome.latency.max_us - 4_000.0).abs() < 4.0, "{:?}", outcome.latency);
-    }
-
-    #[test]
-    fn counts_replies_by_status_and_what_is_none() {
-        let (plan, mut generator) = generator(Mode::ClosedLoop { outstanding: 8 });
-        let requests: Vec<u64> = std::iter::from_fn(|| generator.due(at(1_000))).collect();
-        generator.receive(&reply(requests[0], Status::Ok), at(1_001));
-        generator.receive(&reply(requests[1], Status::Busy), at(1_001));
-        generator.receive(&reply(requests[2], Status::Other(77)), at(1_001));
-        generator.receive(&reply(requests[3] ^ 1 << 40, Status::Ok), at(1_001));
-        generator.receive(&reply(requests[3] + 1_000, Status::Ok), at(1_001));
-        let mut corrupt = reply(requests[3], Status::Ok);
-        corrupt[31] ^= 1;
-        generator.receive(&corrupt, at(1_001));
-        generator.receive(&corrupt[..20], at(1_001));
-        generator.expire(at(3_001));
-        generator.receive(&reply(requests[3], Status::Ok), at(3_001));
-
-        let outcome = generator.into_outcome(&plan, at(0));
-        let statuses: Vec<_> =
-            outcome.statuses.iter().map(|count| (&count.status[..], count.replies)).collect();
-        assert_eq!(statuses, [("OK", 1), ("BUSY", 1), ("STATUS_77", 1)]);
-        assert_eq!((outcome.replied, outcome.lost, outcome.latency.samples), (3, 5, 1));
-        assert_eq!((outcome.foreign, outcome.corrupt, outcome.malformed, outcome.late), (2, 1, 1, 1));
-    }
+fn mbit_s(bytes: u64, seconds: f64) -> f64 {
+    bytes as f64 * 8.0 / 1e6 / seconds
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,21 +4,26 @@
 //! *Open loop* sends at a fixed rate, whatever comes back. Latency counts from when a request was due, not from when it
 //! left, so an appliance or a client that stalls is charged for everything that had to wait (no coordinated omission).
 //!
-//! Nothing is sent again: a request without a reply is lost, and counted. Requests due in the warm-up, and the replies to
+//! Requests of one frame are sent by the batch, and nothing is sent again but what the appliance wants to see a cookie with: a
+//! request without a reply is lost, and counted. Longer ones, and all if [`Plan::messages`] asks for it, are calls of a
+//! [`Client`](crate::Client), which sends again what was lost and waits for a busy appliance. Requests due in the warm-up, and the replies to
 //! them, are not measured.
 
 mod batch;
 mod generator;
+mod messages;
 mod outcome;
 mod pending;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use lnic_message::MESSAGE_BYTES;
+use lnic_wire::rpc::Header;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use crate::{Error, exchange, socket};
+use crate::{Error, options, socket};
 use batch::Batch;
 use generator::Generator;
 pub use outcome::{Latency, Outcome, StatusCount};
@@ -65,8 +70,10 @@ pub struct Plan {
     pub spin: Duration,
     /// Budget that the appliance is told, in µs; 0 is none.
     pub budget_us: u32,
-    /// Flags and priority, as in [`CallOptions`](crate::CallOptions).
+    /// Flags and priority, as in λ-RPC's header; of messages `AT_MOST_ONCE`, `IDEMPOTENT` and the priority.
     pub flags: u16,
+    /// Send requests as messages though they fit a frame: for lambdas whose replies do not.
+    pub messages: bool,
 }
 
 impl Plan {
@@ -84,7 +91,21 @@ impl Plan {
             spin: Duration::from_micros(100),
             budget_us: 0,
             flags: 0,
+            messages: false,
         }
+    }
+
+    /// The header of its requests, without IDs, if they are sent as frames.
+    fn frame_header(&self) -> Option<Header> {
+        let limit_bytes = socket::payload_limit(self.address);
+        let header = options::single_header(self.lambda, self.payload.len(), self.flags, limit_bytes)?;
+        (!self.messages).then_some(Header { aux: self.budget_us, ..header })
+    }
+
+    /// Whether requests are sent as messages.
+    #[must_use]
+    pub fn sends_messages(&self) -> bool {
+        self.frame_header().is_none()
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -100,6 +121,9 @@ impl Plan {
             _ if self.timeout.is_zero() || self.timeout > Duration::from_secs(60) => {
                 Err(Error::Plan("the timeout is more than 0 and at most 60 s"))
             }
+            _ if self.payload.len() > MESSAGE_BYTES as usize => {
+                Err(Error::PayloadTooLong { bytes: self.payload.len(), limit_bytes: MESSAGE_BYTES as usize })
+            }
             _ if self.duration > day || self.warm_up > day => Err(Error::Plan("a run takes at most a day")),
             _ => Ok(()),
         }
@@ -112,31 +136,29 @@ impl Plan {
 /// [`Error::Plan`], [`Error::PayloadTooLong`]; [`Error::Refused`] and [`Error::Socket`] if the socket fails before any reply.
 pub fn run(plan: &Plan) -> Result<Outcome, Error> {
     plan.check()?;
+    match plan.frame_header() {
+        Some(header) => run_frames(plan, header),
+        None => messages::run(plan),
+    }
+}
+
+fn run_frames(plan: &Plan, header: Header) -> Result<Outcome, Error> {
     let address = plan.address;
-    let limit_bytes = socket::payload_limit(address);
-    let mut header = exchange::request_header(plan.lambda, plan.payload.len(), plan.flags, limit_bytes)?;
-    header.aux = plan.budget_us;
     let mut batch = Batch::new(socket::connect(address)?, header, &plan.payload);
     let mut generator = Generator::new(plan, fastrand::u32(..));
-    let mut cpu_start = None;
-    let mut cpu_end = None;
+    let mut cpu = CpuMeter::default();
 
     let start = Instant::now();
     let mut active_at = start;
     loop {
         let now = Instant::now();
-        let clock = now - start;
-        if cpu_start.is_none() && clock >= plan.warm_up {
-            cpu_start = Some(thread_cpu());
-        }
-        if cpu_end.is_none() && clock >= plan.warm_up + plan.duration {
-            cpu_end = Some(thread_cpu());
-        }
+        cpu.tick(plan, now - start);
 
         let received = batch.receive(|datagram| generator.receive(datagram, start.elapsed()));
         let received = tolerate(received, address, &mut generator)?;
         let clock = start.elapsed();
         generator.expire(clock);
+        batch.show(generator.cookie());
         while batch.has_room() {
             let Some(request) = generator.due(clock) else { break };
             batch.stage(request);
@@ -159,9 +181,31 @@ pub fn run(plan: &Plan) -> Result<Outcome, Error> {
             batch.sleep(idle - SLEEP_SLACK).map_err(|source| Error::socket(address, source))?;
         }
     }
-    let cpu_end = cpu_end.unwrap_or_else(thread_cpu);
-    let cpu = cpu_end.saturating_sub(cpu_start.unwrap_or(cpu_end));
-    Ok(generator.into_outcome(plan, cpu))
+    Ok(generator.into_outcome(plan, cpu.used()))
+}
+
+/// CPU time of this thread in the measured time.
+#[derive(Default)]
+struct CpuMeter {
+    start: Option<Duration>,
+    end: Option<Duration>,
+}
+
+impl CpuMeter {
+    /// Looks at the clock, if the measured time has begun or ended since.
+    fn tick(&mut self, plan: &Plan, clock: Duration) {
+        if self.start.is_none() && clock >= plan.warm_up {
+            self.start = Some(thread_cpu());
+        }
+        if self.end.is_none() && clock >= plan.warm_up + plan.duration {
+            self.end = Some(thread_cpu());
+        }
+    }
+
+    fn used(self) -> Duration {
+        let end = self.end.unwrap_or_else(thread_cpu);
+        end.saturating_sub(self.start.unwrap_or(end))
+    }
 }
 
 /// A socket's error ends the run only if the appliance has never answered: one that restarts is worth measuring.

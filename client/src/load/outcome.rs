@@ -98,6 +98,10 @@ pub struct Outcome {
     pub achieved_rate: f64,
     /// Replies of any status that arrived in the measured time, a second.
     pub reply_rate: f64,
+    /// Payload of the requests whose replies of status OK arrived in the measured time, in Mbit/s.
+    pub request_mbit_s: f64,
+    /// Payload of these replies, in Mbit/s.
+    pub reply_mbit_s: f64,
     /// Latency of the requests that were answered OK, from when they were due.
     pub latency: Latency,
     /// Replies by status, by number.
@@ -114,8 +118,16 @@ pub struct Outcome {
     pub foreign: u64,
     /// Whole run: datagrams with a wrong CRC.
     pub corrupt: u64,
-    /// Whole run: datagrams that were no reply of one fragment.
+    /// Whole run: datagrams that are not λ-RPC, or whose lengths disagree.
     pub malformed: u64,
+    /// Whole run: λ-RPC, but nothing that is said to a request of this kind.
+    pub unexpected: u64,
+    /// Whole run, requests of one frame: fragments of replies of several. Such a lambda is measured by messages.
+    pub fragmented: u64,
+    /// Whole run, requests of one frame: those that were sent again with a cookie, as the appliance asked.
+    pub challenged: u64,
+    /// Whole run, messages: fragments that were sent again.
+    pub retransmitted: u64,
     /// Whole run: errors of the socket after the first reply, such as ICMP unreachable.
     pub socket_errors: u64,
 }

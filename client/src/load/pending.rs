@@ -16,6 +16,8 @@ enum State {
 struct Entry {
     sequence: u32,
     state: State,
+    /// Times that it was sent again.
+    again: u8,
     due: Duration,
     sent: Duration,
 }
@@ -46,9 +48,15 @@ pub(super) struct Pending {
 impl Pending {
     /// Room for at least so many requests in flight.
     pub(super) fn new(requests: usize) -> Self {
-        let empty = Entry { sequence: 0, state: State::Empty, due: Duration::ZERO, sent: Duration::ZERO };
+        let empty =
+            Entry { sequence: 0, state: State::Empty, again: 0, due: Duration::ZERO, sent: Duration::ZERO };
         let places = (requests * 4 / 3 + 1).next_power_of_two().max(64);
         Self { entries: vec![empty; places].into_boxed_slice(), waiting: 0, next: 1, oldest: 1 }
+    }
+
+    /// Most requests in flight.
+    pub(super) fn capacity(&self) -> usize {
+        self.entries.len() / 4 * 3
     }
 
     /// Requests in flight.
@@ -58,7 +66,7 @@ impl Pending {
 
     /// Whether another would make it slow to find a free place.
     pub(super) fn is_full(&self) -> bool {
-        self.waiting >= self.entries.len() / 4 * 3
+        self.waiting >= self.capacity()
     }
 
     /// Adds a request; its sequence number. Call only if not full.
@@ -67,10 +75,29 @@ impl Pending {
             self.next = self.next.wrapping_add(1);
         }
         let sequence = self.next;
-        *self.entry(sequence) = Entry { sequence, state: State::Waiting, due, sent: now };
+        *self.entry(sequence) = Entry { sequence, state: State::Waiting, again: 0, due, sent: now };
         self.next = sequence.wrapping_add(1);
         self.waiting += 1;
         sequence
+    }
+
+    /// Whether a request waits, and is to be sent again: not more often than this.
+    pub(super) fn send_again(&mut self, sequence: u32, most: u8) -> bool {
+        let entry = self.entry(sequence);
+        let again = entry.sequence == sequence && entry.state == State::Waiting && entry.again < most;
+        entry.again += u8::from(again);
+        again
+    }
+
+    /// Whether a request waits.
+    pub(super) fn is_waiting(&mut self, sequence: u32) -> bool {
+        let entry = self.entry(sequence);
+        entry.sequence == sequence && entry.state == State::Waiting
+    }
+
+    /// Sequence of the next request, or one before it.
+    pub(super) fn next(&self) -> u32 {
+        self.next
     }
 
     /// Matches a reply.

@@ -32,6 +32,9 @@ impl Responder {
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((bytes, from)) = socket.recv_from(&mut buffer) else { continue };
                 let request = Header::parse(&buffer[..bytes]).expect("a request");
+                if request.kind == Kind::Cancel {
+                    continue;
+                }
                 assert_eq!(request.kind, Kind::Request);
                 let payload = request.payload(&buffer[..bytes]);
                 assert!(request.accepts(payload.len()), "{request:?}");
