@@ -54,7 +54,9 @@ fn turns_per_us() -> u32 {
     let engine = Engine::new().expect("engine");
     engine.prepare_thread();
     let image = Image::compile(&engine, &spinner(TURNS), "spin", &Limits::default()).expect("compiles");
-    let mut instance = Instance::new(&image, 100_000_000, &HostSide::detached()).expect("instantiates");
+    let mut instance =
+        Instance::new(&image, 100_000_000, &HostSide::detached(), &image.detached_seat().expect("seat"))
+            .expect("instantiates");
     let mut best = u64::MAX;
     for _ in 0..20 {
         let start = now_ns();

@@ -6,63 +6,32 @@
 
 #![allow(clippy::print_stdout, unreachable_pub, reason = "a benchmark prints its figures")]
 
+mod plans;
 mod report;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use lnic::deparser::{Exit, deparse};
 use lnic::frame::{BURST, Checksum, Frame as _, FrameSource as _};
 use lnic::ids::{Generation, LambdaId, LambdaRef, LambdaSlot};
 use lnic::island::{Budget, Loaded, Npu, Outcome, Task};
-use lnic::lambda::{Engine, HostSide, Image, Instance, Limits, Run, extract::extract};
+use lnic::lambda::{
+    Engine, HostSide, Image, Instance, Limits, Run,
+    extract::{extract, extract_only},
+};
 use lnic::matcher::{Egress, Parameters, PortRange, Rule, Table};
+use lnic::parser::HeaderSet;
 use lnic::port::sim::SimPool;
 use lnic::{local, message, parser};
 use report::{Better, Figure, Options};
 use support::frames::*;
 use support::lab::{Deployed, Lab, built, interface, module};
 
-/// Measures `work` in rounds; `work` handles `frames` frames.
-struct Rounds {
-    rounds: usize,
-    repeats: usize,
-}
-
-impl Rounds {
-    /// ns per call of `work`, one value a round.
-    fn each<T>(&self, mut work: impl FnMut() -> T) -> Vec<f64> {
-        self.measure(BURST, || {
-            for _ in 0..BURST {
-                black_box(work());
-            }
-        })
-    }
-
-    /// ns per frame, one value a round.
-    fn measure(&self, frames: usize, mut work: impl FnMut()) -> Vec<f64> {
-        work();
-        (0..self.rounds)
-            .map(|_| {
-                let start = Instant::now();
-                for _ in 0..self.repeats {
-                    work();
-                }
-                start.elapsed().as_nanos() as f64 / (self.repeats * frames) as f64
-            })
-            .collect()
-    }
-}
-
 fn main() {
     let options = Options::from_args();
-    let rounds = if options.quick {
-        Rounds { rounds: 11, repeats: 400 }
-    } else {
-        Rounds { rounds: 41, repeats: 2000 }
-    };
+    let rounds = plans::Rounds::new(options.quick);
     let ns = |name: &str, values: &[f64]| {
         Figure::of_rounds(format!("path/{name}"), "ns/frame", Better::Lower, values)
     };
@@ -92,6 +61,8 @@ fn main() {
     let values = rounds.each(|| black_box(hardware()));
     figures.push(ns("parser_checksum_offload", &values));
 
+    figures.extend(plans::stations(&rounds, "path"));
+
     let values = rounds.each(|| message::judge(black_box(&frame), black_box(&parsed), &interface));
     figures.push(ns("message", &values));
 
@@ -116,20 +87,34 @@ fn main() {
     let mut headers = lnic_abi::Headers::default();
     let values = rounds.each(|| extract(black_box(&frame), black_box(&parsed), 1, black_box(&mut headers)));
     figures.push(ns("extract", &values));
+    let none = HeaderSet::NONE;
+    let values = rounds.each(|| {
+        extract_only(black_box(&frame), black_box(&parsed), 1, black_box(none), black_box(&mut headers))
+    });
+    figures.push(ns("extract_nothing", &values));
 
     let engine = Engine::new().expect("engine");
     engine.prepare_thread();
     let load = |wasm: &[u8], entry: &str| {
         let image = Image::compile(&engine, wasm, entry, &Limits::default()).expect("compiles");
         let mut npu = Npu::new(1);
-        let instance = Instance::new(&image, 1_000_000, &HostSide::detached()).expect("instantiates");
+        let instance =
+            Instance::new(&image, 1_000_000, &HostSide::detached(), &image.detached_seat().expect("seat"))
+                .expect("instantiates");
         let budget = Budget { fuel: 1_000_000, time_ns: 1_000_000 };
         npu.load(lambda, Loaded::new(LambdaId::new(1), lambda.generation, budget, instance, vec![]));
         npu
     };
     let parameters = Parameters::default();
-    let task =
-        Task { bytes: &frame, parsed: &parsed, time_ns: 1, rule: 0, parameters: &parameters, capacity: 1400 };
+    let task = Task {
+        bytes: &frame,
+        parsed: &parsed,
+        time_ns: 1,
+        rule: 0,
+        parameters: &parameters,
+        capacity: 1400,
+        slot: None,
+    };
     let trivial = Image::compile(
         &engine,
         &wat::parse_str(module("i32.const -1")).expect("module"),
@@ -137,7 +122,8 @@ fn main() {
         &Limits::default(),
     )
     .expect("compiles");
-    let mut trivial = Instance::new(&trivial, 1_000_000, &HostSide::detached()).expect("instantiates");
+    let seat = trivial.detached_seat().expect("seat");
+    let mut trivial = Instance::new(&trivial, 1_000_000, &HostSide::detached(), &seat).expect("instantiates");
     let values = rounds.each(|| matches!(trivial.run(0), Run::Verdict(_)));
     figures.push(ns("sandbox_call", &values));
     let mut echo = load(&built("echo"), "echo");
@@ -199,6 +185,7 @@ fn main() {
         while by_rule.peers[0].receive().is_some() {}
     });
     figures.push(ns("all_64_byte_udp_by_rule", &values));
+    figures.extend(plans::paths(&rounds, "path"));
     let single = rounds.measure(1, || {
         whole.peers[0].send(&frame);
         whole.breath.once();

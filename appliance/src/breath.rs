@@ -58,7 +58,7 @@ impl Stop {
 }
 
 /// One lcore's loop.
-pub struct Breath<F, C> {
+pub struct Breath<F: Frame, C> {
     path: Path<F, C>,
     counters: Arc<LcoreCounters>,
     burst: Burst<F>,
@@ -68,6 +68,12 @@ impl<F: Frame, C: Clock> Breath<F, C> {
     /// A loop over a path; `counters` are the lcore's.
     pub fn new(path: Path<F, C>, counters: Arc<LcoreCounters>) -> Self {
         Self { path, counters, burst: Burst::new() }
+    }
+
+    /// The path, to look at.
+    #[must_use]
+    pub fn path(&self) -> &Path<F, C> {
+        &self.path
     }
 
     /// One breath. True if there was anything to do.

@@ -1,5 +1,8 @@
 //! One Ethernet frame, wherever it lives, and a burst of them.
 
+use std::convert::Infallible;
+use std::ops::Range;
+
 use arrayvec::ArrayVec;
 
 /// Most frames that one poll returns.
@@ -33,13 +36,48 @@ pub struct ChecksumOffload {
     pub udp: bool,
 }
 
-/// One Ethernet frame without FCS, contiguous, owned.
+/// Memory outside the ports' buffers, of fixed size: a message slot. Payload is placed there from frames, and sent from there.
+///
+/// It may be a lambda's, who writes it when it runs. So nobody has a reference to it; bytes are copied out and in.
+pub trait External {
+    /// Its length.
+    fn bytes(&self) -> usize;
+    /// Frames that ports have not let go of, and copies under way. It may be reused once this is 0.
+    fn in_use(&self) -> usize;
+    /// Copies bytes in. False, and nothing copied, if they are not all within.
+    fn write(&self, offset: usize, bytes: &[u8]) -> bool;
+    /// Copies bytes out. False, and nothing copied, if they are not all within.
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> bool;
+}
+
+/// For frames that know no external memory: there is none of it.
+impl External for Infallible {
+    fn bytes(&self) -> usize {
+        match *self {}
+    }
+
+    fn in_use(&self) -> usize {
+        match *self {}
+    }
+
+    fn write(&self, _offset: usize, _bytes: &[u8]) -> bool {
+        match *self {}
+    }
+
+    fn read(&self, _offset: usize, _bytes: &mut [u8]) -> bool {
+        match *self {}
+    }
+}
+
+/// One Ethernet frame without FCS, owned. Contiguous, unless external memory was appended or a driver chained buffers.
 pub trait Frame: Sized {
+    /// External memory that can be appended.
+    type External: External;
     /// The frame's bytes.
     fn bytes(&self) -> &[u8];
     /// The frame's bytes, to change in place.
     fn bytes_mut(&mut self) -> &mut [u8];
-    /// False if there is more of it than `bytes` shows: a driver chained buffers that could not be joined.
+    /// False if there is more of it than `bytes` shows: external memory, or buffers of a driver that could not be joined.
     fn is_whole(&self) -> bool {
         true
     }
@@ -47,6 +85,12 @@ pub trait Frame: Sized {
     fn resize(&mut self, bytes: usize) -> bool;
     /// Most bytes that `resize` can give.
     fn capacity(&self) -> usize;
+    /// Appends a range of external memory without copying it: the port reads it as it sends, and the memory is in use until it has. The
+    /// frame's own bytes, its headers, can still be changed, its length cannot. False, and unchanged, if that is not possible, also if
+    /// the frame so far has an odd number of bytes (checksums are sums of words): copy instead. Only for ports that can send it, [`Capabilities::tx_external`](crate::port::Capabilities).
+    fn append_external(&mut self, _memory: &Self::External, _range: Range<usize>) -> bool {
+        false
+    }
     /// What the port says of the IPv4 header checksum.
     fn ip_checksum(&self) -> Checksum;
     /// What the port says of the UDP or TCP checksum.
@@ -55,7 +99,8 @@ pub trait Frame: Sized {
     fn set_tx_offload(&mut self, offload: Option<ChecksumOffload>);
 }
 
-/// Where new frames come from: pcap replay and fault injection need it, the path itself never allocates.
+/// Where new frames come from, for whoever sends more than arrived: replies of several fragments, pcap replay, fault injection. Takes from
+/// a pool that was allocated at start; never allocates.
 pub trait FrameSource {
     /// Frames that it makes.
     type Frame: Frame;
@@ -63,4 +108,17 @@ pub trait FrameSource {
     fn frame(&mut self, bytes: &[u8]) -> Option<Self::Frame>;
     /// Most bytes that a new frame can hold.
     fn capacity(&self) -> usize;
+}
+
+impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
+    type Frame = S::Frame;
+
+    #[inline]
+    fn frame(&mut self, bytes: &[u8]) -> Option<Self::Frame> {
+        (**self).frame(bytes)
+    }
+
+    fn capacity(&self) -> usize {
+        (**self).capacity()
+    }
 }

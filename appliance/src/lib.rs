@@ -20,6 +20,7 @@
 //! | 4 | [`dispatcher`] | requests wait in weighted fair order; an NPU is chosen for each |
 //! | 4b | [`handoff`] | a request goes to another lcore as a job, and comes back done |
 //! | 5 | [`island`], [`lambda`] | an NPU runs the lambda in its sandbox, to completion, within its budget |
+//! | 5 | [`memory`] | the card's tiers, which lambdas' memories are made of |
 //! | 6 | [`deparser`] | headers and payload become bytes again, with lengths and checksums |
 //!
 //! [`path`] joins the stations: read it first. [`breath`] drives it on each lcore, [`observe`] counts, [`control`] starts it
@@ -37,6 +38,7 @@ pub mod island;
 pub mod lambda;
 pub mod local;
 pub mod matcher;
+pub mod memory;
 pub mod message;
 pub mod observe;
 pub mod parser;

@@ -9,7 +9,7 @@
 //! One lcore has one `Path`. Where a matched frame goes is a table by lambda, [`Place`]: it runs here at once, as in
 //! run-to-completion; it waits in this lcore's dispatcher; or it goes to another lcore as a [`Job`] and comes back done.
 //!
-//! Every frame ends in exactly one way: sent, to host, or dropped with a named reason. `received = sent + to_host + dropped`
+//! Every frame ends in exactly one way: sent, to host, or dropped with a named reason. `received + made = sent + to_host + dropped + placed`
 //! once traffic rests; `tests/conservation.rs` holds it. Nothing here allocates, locks, logs or calls the system;
 //! `tests/no_allocation.rs` holds that. Cost of each station: `scripts/bench.sh path`, of the ways between lcores:
 //! `scripts/bench.sh handoff`.
@@ -29,21 +29,25 @@ use crate::matcher::{Directory, Match, Table};
 use crate::message::{self, Gate, Terms};
 use crate::observe::DropReason;
 use crate::observe::counters::{LambdaCounters, LcoreCounters};
-use crate::parser::{self, Interface, Present};
+use crate::parser::{self, Interface, Parsed, Present};
 use crate::port::Port;
 
 mod arrival;
 mod dispatch;
 mod execute;
+mod messages;
 mod store;
 mod suspended;
 
 use arrival::{Arrival, Ran, Stage};
 pub use dispatch::{Dispatcher, Feed, Mail, Order};
+pub use messages::Messages;
 pub use store::Stock;
 use store::Store;
 use suspended::Suspended;
 
+/// How many times the bytes that it sent a source may get before it has shown a cookie.
+const AMPLIFICATION: u32 = lnic_message::AMPLIFICATION;
 /// Of the invocations that run at once, one in so many is timed: two reads of the clock would be a tenth of the path.
 const SAMPLE: u32 = 16;
 
@@ -83,6 +87,8 @@ pub struct Attachment {
     pub role: Role,
     /// It makes checksums as it sends.
     pub tx_checksum: bool,
+    /// It sends external memory that was appended to a frame.
+    pub tx_external: bool,
 }
 
 /// Where an lcore's frames for a lambda go.
@@ -101,7 +107,7 @@ pub enum Place {
 pub type Ports<F> = Vec<Option<Box<dyn Port<F>>>>;
 
 /// What one lcore's path is made of.
-pub struct Parts<F> {
+pub struct Parts<F: Frame> {
     /// Queues of the ports.
     pub ports: Ports<F>,
     /// The ports as this lcore sees them.
@@ -128,12 +134,14 @@ pub struct Parts<F> {
     pub suspended_here: Arc<AtomicU32>,
     /// Fuel that stands for a microsecond on this machine.
     pub fuel_per_us: u32,
+    /// Messages of its ports; `None` if it polls none.
+    pub messages: Option<Messages<F>>,
     /// What it counts.
     pub counters: Arc<LcoreCounters>,
 }
 
 /// One lcore's path.
-pub struct Path<F, C> {
+pub struct Path<F: Frame, C> {
     ports: Ports<F>,
     attachments: Box<[Attachment]>,
     table: Arc<Table>,
@@ -148,6 +156,11 @@ pub struct Path<F, C> {
     suspended: Suspended<F>,
     /// What is known of a frame that goes on its way as a job, between two functions.
     staged: Option<(Request, LambdaRef)>,
+    /// The same of a part of a message.
+    staged_part: Option<Parsed>,
+    messages: Option<Box<Messages<F>>>,
+    /// Some lambda takes its messages in slots.
+    any_slots: bool,
     us_per_fuel: u64,
     counters: Arc<LcoreCounters>,
     clock: C,
@@ -170,6 +183,8 @@ pub struct Path<F, C> {
 enum Next {
     /// Nothing: this is its end.
     End(End),
+    /// It is part of a message: `staged_part`.
+    Part,
     /// To go on its way as a job, for what is `staged`. (What is known of a frame is large, and would be moved about for every
     /// frame if it were here: 20 ns.)
     Job(Way),
@@ -208,6 +223,9 @@ impl<F: Frame, C: Clock> Path<F, C> {
             store: Store::new(parts.stock),
             suspended: Suspended::new(parts.stock.calls),
             staged: None,
+            staged_part: None,
+            any_slots: parts.messages.as_ref().is_some_and(Messages::any_slots),
+            messages: parts.messages.map(Box::new),
             us_per_fuel: (1u64 << 32) / u64::from(parts.fuel_per_us.max(1)),
             counters: parts.counters,
             clock,
@@ -244,6 +262,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             match self.step(port, &mut frame, time_ns) {
                 Next::End(end) => self.finish(frame, end),
                 Next::Job(way) => self.set_out(frame, way),
+                Next::Part => self.take_part(frame, time_ns),
             }
         }
     }
@@ -263,24 +282,34 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 return Next::End(End::Send(wire));
             }
         };
-        let parsed = match parser::parse(frame.bytes(), frame.ip_checksum(), frame.l4_checksum(), interface) {
+        let (ip, l4) = (frame.ip_checksum(), frame.l4_checksum());
+        let parsed = match parser::parse_by(self.table.plan(), frame.bytes(), ip, l4, interface) {
             Ok(parsed) => parsed,
+            Err(DropReason::Unmatched) => return Next::End(unwanted(frame, interface, host)),
             Err(reason) => return Next::End(End::Drop(reason)),
         };
         if parsed.fragment {
             return Next::End(host.map_or(End::Drop(DropReason::Fragment), End::ToHost));
         }
-        let mut arrival = Arrival { parsed: &parsed, attachment, time_ns, terms: Terms::default() };
+        let terms = Terms::default();
+        let mut arrival =
+            Arrival { parsed: &parsed, attachment, time_ns, terms, message: None, reply_bytes: u32::MAX };
         if parsed.key.present.has(Present::RPC) {
             match message::judge(frame.bytes(), &parsed, interface) {
-                Gate::Run(terms) => arrival.terms = terms,
+                Gate::Run(terms) => {
+                    arrival.terms = terms;
+                    arrival.reply_bytes = u32::from(parsed.end - parsed.rpc) * AMPLIFICATION;
+                    if terms.has_tlvs {
+                        arrival.reply_bytes = self.allowance_bytes(&arrival, frame);
+                    }
+                }
                 Gate::Pong => {
                     self.counters.pongs.add(1);
                     return Next::End(arrival.pong(frame));
                 }
-                Gate::Refuse(status) => {
-                    self.counters.multi_fragment.add(1);
-                    return Next::End(arrival.answer(frame, status, 0));
+                Gate::Message => {
+                    self.staged_part = Some(parsed);
+                    return Next::Part;
                 }
                 Gate::Drop(reason) => return Next::End(End::Drop(reason)),
             }
@@ -309,6 +338,13 @@ impl<F: Frame, C: Clock> Path<F, C> {
         if self.quarantine.state(lambda.slot) != State::Active {
             return Next::End(unavailable(&arrival, frame, count));
         }
+        if self.any_slots
+            && arrival.is_rpc()
+            && self.messages.as_ref().is_some_and(|messages| messages.has_slots(lambda.slot))
+        {
+            self.staged_part = Some(parsed);
+            return Next::Part;
+        }
         let way = match self.places.get(lambda.slot.index()).copied().unwrap_or_default() {
             Place::Here => {
                 if arrival.terms.budget_us > 0 && arrival.is_late(self.clock.now_ns()) {
@@ -336,7 +372,14 @@ impl<F: Frame, C: Clock> Path<F, C> {
             }
             place => Way::Place(place),
         };
-        let request = Request { parsed, rank: found.rank, arrival_ns: time_ns, terms: arrival.terms };
+        let request = Request {
+            parsed,
+            rank: found.rank,
+            arrival_ns: time_ns,
+            terms: arrival.terms,
+            reply_bytes: arrival.reply_bytes,
+            message: None,
+        };
         self.staged = Some((request, lambda));
         Next::Job(way)
     }
@@ -348,6 +391,11 @@ impl<F: Frame, C: Clock> Path<F, C> {
             End::Send(port) => (&mut self.outgoing, port),
             End::ToHost(port) => (&mut self.to_host, port),
             End::Drop(reason) => return self.counters.drop_frames(reason, 1),
+            End::Challenge(port) => return self.challenge(frame, port),
+            // Only of messages, which end elsewhere.
+            End::Reply { .. } | End::Refused { .. } | End::Silent => {
+                return self.counters.drop_frames(DropReason::LambdaGone, 1);
+            }
         };
         let burst = &mut bursts[port.index()];
         burst.push(frame);
@@ -389,6 +437,12 @@ impl<F: Frame, C: Clock> Path<F, C> {
         ports.peek().is_some() && ports.all(|port| port.exhausted()) && self.is_at_rest()
     }
 
+    /// Message slots of this lcore's with a message in them, or a reply.
+    #[must_use]
+    pub fn slots_taken(&self) -> usize {
+        self.messages.as_ref().map_or(0, |messages| messages.slots_taken())
+    }
+
     /// Arms the ports to wake the lcore, or lets them rest.
     pub fn arm(&mut self, sleeping: bool) {
         for port in self.ports.iter_mut().flatten() {
@@ -397,7 +451,15 @@ impl<F: Frame, C: Clock> Path<F, C> {
     }
 }
 
-/// A frame of the host's stack may leave its checksum to a card; the wire's may be none.
+/// A frame that no rule can match, and that was not decoded to its end.
+#[cold]
+fn unwanted<F: Frame>(frame: &mut F, interface: &Interface, host: Option<PortId>) -> End {
+    let Some(host) = host else { return End::Drop(DropReason::Unmatched) };
+    complete_checksum(frame, interface);
+    End::ToHost(host)
+}
+
+/// A frame of the host's stack may leave its checksum to a card; the wire's may be none. Nor may the host's for one of the wire.
 ///
 /// Kept out of line, away from the path's own parser.
 #[cold]
@@ -405,7 +467,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
 fn complete_checksum<F: Frame>(frame: &mut F, interface: &Interface) {
     // Whatever the parser has against a frame, it is the host's, and leaves as it is.
     if interface.partial_checksums
-        && let Ok(parsed) = parser::parse(frame.bytes(), Checksum::Good, Checksum::Unknown, interface)
+        && let Ok(parsed) = parser::parse(frame.bytes(), Checksum::Good, Checksum::Good, interface)
     {
         parser::complete_checksum(frame.bytes_mut(), &parsed);
     }

@@ -15,8 +15,9 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("local", &["ids", "frame", "observe", "parser"]),
         ("message", &["ids", "frame", "observe", "parser"]),
         ("matcher", &["ids", "frame", "observe", "parser"]),
-        ("lambda", &["ids", "frame", "observe", "parser"]),
-        ("island", &["ids", "frame", "observe", "parser", "matcher", "lambda"]),
+        ("memory", &["ids"]),
+        ("lambda", &["ids", "frame", "observe", "parser", "memory"]),
+        ("island", &["ids", "frame", "observe", "parser", "message", "matcher", "lambda"]),
         ("dispatcher", &["ids"]),
         ("handoff", &["ids", "frame", "observe", "parser", "message", "island"]),
         ("deparser", &["ids", "frame", "observe", "parser", "matcher"]),
@@ -47,23 +48,26 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "observe",
                 "port",
                 "parser",
+                "message",
                 "matcher",
                 "dispatcher",
                 "handoff",
+                "memory",
                 "lambda",
                 "island",
                 "path",
                 "breath",
             ],
         ),
-        ("cli", &["ids", "matcher", "lambda", "control"]),
+        ("cli", &["ids", "matcher", "memory", "lambda", "control"]),
     ])
 }
 
-/// Outside crates that only some modules may name.
+/// Outside crates that only some modules may name, or single files. `message/copy/dma.rs`: what a DMA engine reads and writes is DPDK's
+/// buffers and memory; the station's other files know its trait only.
 fn crate_owners() -> Vec<(&'static str, &'static [&'static str])> {
     vec![
-        ("dpdk_bindings", &["port", "handoff", "control"]),
+        ("dpdk_bindings", &["port", "handoff", "control", "message/copy/dma.rs"]),
         ("serde", &["control", "cli"]),
         ("serde_json", &["control", "cli"]),
         ("toml", &["control", "cli"]),
@@ -72,6 +76,7 @@ fn crate_owners() -> Vec<(&'static str, &'static [&'static str])> {
         ("hyper", &["control"]),
         ("tracing", &["control", "cli"]),
         ("wasmtime", &["lambda"]),
+        ("memmap2", &["memory"]),
         ("lnic_client", &["cli"]),
     ]
 }
@@ -155,7 +160,10 @@ fn imports_follow_the_architecture() {
             }
         }
         for (outside, who) in &owners {
-            if !names_after(&code, &format!("{outside}::")).is_empty() && !who.contains(&module) {
+            if !names_after(&code, &format!("{outside}::")).is_empty()
+                && !who.contains(&module)
+                && !who.iter().any(|file| relative == Path::new(file))
+            {
                 broken.push(format!("{}: `{module}` may not use the crate `{outside}`", relative.display()));
             }
         }
@@ -169,11 +177,19 @@ fn imports_follow_the_architecture() {
 fn unsafe_stays_where_it_is_allowed() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
-    for folder in ["appliance/src", "client/src", "wire/src", "lambdas/abi/src"] {
+    for folder in
+        ["appliance/src", "client/src", "compiler/src", "message/src", "wire/src", "lambdas/abi/src"]
+    {
         sources(&root.join(folder), &mut files);
     }
-    // Memory mapping and code loading: the engine's interfaces for both are unsafe.
-    let allowed = ["lambda/slab.rs", "lambda/artifact.rs"];
+    // Memory mapping and code loading: the engine's interfaces for both are unsafe. Vouching to DPDK for slots' memory.
+    let allowed = [
+        "memory/mapping.rs",
+        "lambda/linear.rs",
+        "lambda/code.rs",
+        "lambda/artifact.rs",
+        "control/appliance/messages.rs",
+    ];
     let offenders: Vec<_> = files
         .iter()
         .filter(|file| !allowed.iter().any(|allowed| file.ends_with(allowed)))

@@ -2,7 +2,7 @@
 
 mod support;
 
-use lnic::deparser::{Exit, Refusal, deparse, into_reply};
+use lnic::deparser::{Exit, Refusal, deparse, enclose, into_reply};
 use lnic::frame::{Checksum, Frame as _, FrameSource as _};
 use lnic::lambda::extract::extract;
 use lnic::matcher::Egress;
@@ -264,4 +264,51 @@ fn frames_over_the_mtu_or_the_buffer_are_refused() {
     let (result, out) = rewrite(&frame, Egress::Reply, 9000, turn, &[7; 5000]);
     assert_eq!(result, Err(Refusal::TooLarge));
     assert_eq!(out.bytes(), frame);
+}
+
+proptest! {
+    #[test]
+    fn an_enclosed_datagram_is_a_valid_frame_to_the_addresses_of_its_headers(
+        v6 in any::<bool>(),
+        tag in proptest::option::of(0u16..4095),
+        datagram in proptest::collection::vec(any::<u8>(), 0..1500),
+    ) {
+        let request = if v6 { rpc6(1, b"x") } else { rpc4(1, b"x") };
+        let (_, mut headers) = parse(&request);
+        turn(&mut headers);
+        if let Some(vid) = tag {
+            headers.vlan = lnic_abi::Vlan { valid: 1, vid, ..lnic_abi::Vlan::default() };
+        }
+        let interface = interface(0);
+        let exit = Exit { interface: &interface, mtu: interface.mtu, tx_checksum: false };
+        // Whatever the frame held before.
+        let mut out = SimPool::new(1, 2048).frame(&[0xAA; 700]).expect("a frame");
+        let made = enclose(&mut out, &headers, datagram.len(), &exit, |place| {
+            place.copy_from_slice(&datagram);
+            Some(())
+        });
+        let l3_bytes = if v6 { 48 } else { 28 } + datagram.len();
+        prop_assert_eq!(made.is_ok(), l3_bytes <= 1500);
+        if made.is_ok() {
+            // As the peer sees it: for any MAC, and nothing that a length or a checksum is wrong with.
+            let peer = parser::Interface { promiscuous: true, ..interface };
+            let parsed = parser::parse(out.bytes(), Checksum::Unknown, Checksum::Unknown, &peer).expect("valid");
+            prop_assert_eq!(parsed.key.destination, addresses(&headers).1);
+            prop_assert_eq!(parsed.key.source, addresses(&headers).0);
+            prop_assert_eq!(parsed.key.destination_port, headers.udp.destination_port);
+            prop_assert_eq!(&out.bytes()[usize::from(parsed.payload)..usize::from(parsed.end)], &datagram[..]);
+            prop_assert_eq!(&out.bytes()[..6], &headers.ethernet.destination);
+            prop_assert_eq!(&out.bytes()[6..12], &interface.mac);
+            prop_assert_eq!(tag, parsed.key.present.has(parser::Present::VLAN).then_some(parsed.key.vlan));
+        }
+    }
+}
+
+/// Source and destination as a key has them.
+fn addresses(headers: &Headers) -> (u128, u128) {
+    if headers.ipv6.valid != 0 {
+        return (u128::from_be_bytes(headers.ipv6.source), u128::from_be_bytes(headers.ipv6.destination));
+    }
+    let mapped = |address: u32| 0xFFFF << 32 | u128::from(address);
+    (mapped(headers.ipv4.source), mapped(headers.ipv4.destination))
 }

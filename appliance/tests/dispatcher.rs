@@ -69,7 +69,8 @@ fn two_lcores_share_the_work_and_every_request_is_answered_once() {
     let npus = [NpuId::new(0), NpuId::new(1)];
     let island = topology.islands[0].id;
     topology.islands[0].npus = npus.to_vec();
-    topology.npus = (0..2).map(|at| NpuSpec { id: npus[at], island, lcore: lcores[at] }).collect();
+    topology.npus =
+        (0..2).map(|at| NpuSpec { id: npus[at], island, lcore: lcores[at], numa_node: None }).collect();
     topology.dispatchers = vec![DispatcherSpec { lcore: lcores[0], npus: npus.to_vec() }];
 
     let mut appliance = Appliance::start(&topology, &machine).unwrap();

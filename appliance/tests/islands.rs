@@ -25,92 +25,12 @@ use std::sync::LazyLock;
 use lnic::matcher::Rule;
 use lnic::path::Stock;
 use lnic_wire::rpc::{Header, NOREPLY, Status};
+use support::arrangements::*;
 use support::frames::*;
-use support::lab::{Deployed, LIMITS, Lab, Setup, SimClock, built, built_from, module};
+use support::lab::{Deployed, LIMITS, Lab, Setup, SimClock, built_from, module};
 
 /// EtherType of frames that reach a lambda without λ-RPC: nobody waits for an answer.
 const RAW: u16 = 0x88B5;
-
-/// Who runs lambdas, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrangement {
-    RunToCompletion,
-    /// Dispatcher and NPU on one lcore.
-    OneLcore,
-    /// Two NPUs behind links.
-    Links,
-    /// One NPU beside the dispatcher and one behind a link.
-    Mixed,
-}
-
-use Arrangement::{Links, Mixed, OneLcore, RunToCompletion};
-
-const ALL: [Arrangement; 4] = [RunToCompletion, OneLcore, Links, Mixed];
-const DISPATCHING: [Arrangement; 3] = [OneLcore, Links, Mixed];
-
-impl Arrangement {
-    fn setup(self) -> Setup {
-        Setup {
-            dispatcher: (self != RunToCompletion).then_some(LIMITS),
-            npu_here: self != Links,
-            npus: match self {
-                RunToCompletion | OneLcore => 0,
-                Links => 2,
-                Mixed => 1,
-            },
-            stock: Stock { jobs: 600, calls: 64 },
-            clock: SimClock::new(100),
-            ..Setup::default()
-        }
-    }
-
-    fn npus(self) -> usize {
-        if matches!(self, Links | Mixed) { 2 } else { 1 }
-    }
-
-    fn lab(self, lambdas: Vec<Deployed>) -> Lab {
-        Lab::of(lambdas, self.setup())
-    }
-}
-
-fn echo() -> Deployed {
-    static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| built("echo"));
-    Deployed::new(MODULE.clone(), "echo")
-}
-
-fn web_server() -> Deployed {
-    static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| built("web-server"));
-    Deployed::new(MODULE.clone(), "web_server")
-}
-
-/// Answers how often it has run.
-fn counter() -> Deployed {
-    static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let source = "#include <lambda.h>
-            static uint32_t count;
-            LAMBDA(counter) {
-                lambda_store_be32(lambda_payload(match_data), ++count);
-                return lambda_reply(headers, match_data, STATUS_OK, 4);
-            }";
-        built_from(source, "counter")
-    });
-    Deployed { pinned: true, ..Deployed::new(MODULE.clone(), "counter") }
-}
-
-/// Traps whatever it is given.
-fn trapper() -> Deployed {
-    Deployed::wat(&module("unreachable"))
-}
-
-/// Runs until its budget is used up.
-fn looper() -> Deployed {
-    Deployed { fuel: 5_000, ..Deployed::wat(&module("(loop $again (br $again)) i32.const 0")) }
-}
-
-/// Answers nobody.
-fn dropper() -> Deployed {
-    Deployed::wat(&module("i32.const -1"))
-}
 
 /// The lambda also gets frames of the EtherType [`RAW`].
 fn with_raw(lambda: Deployed) -> Deployed {

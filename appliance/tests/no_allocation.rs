@@ -1,47 +1,18 @@
 //! The hot path does not allocate: a counting allocator watches a thousand bursts.
 
+#[path = "support/allocations.rs"]
+mod allocations;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use allocations::allocations;
 use lnic::frame::BURST;
+use lnic::frame::Frame as _;
 use lnic::path::Stock;
+use lnic_wire::rpc::{self, Header, Kind, Tlv};
+use support::caller::framed;
 use support::frames::*;
 use support::lab::{Deployed, Lab, Setup};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-#[expect(unsafe_code, reason = "an allocator is unsafe to implement; this one only counts and passes on")]
-// SAFETY: every call goes to `System` unchanged; counting touches a const-initialised thread local without a destructor, which
-// does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise is System's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Calls of the allocator while `work` runs on this thread.
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.with(Cell::get);
-    work();
-    ALLOCATIONS.with(Cell::get) - before
-}
+use support::messages::MessageSetup;
 
 /// All that may happen to well-meant traffic: both lambdas, both IP versions, an unknown lambda, a frame for the host, neighbour
 /// discovery's work, and what is dropped. The third lambda has room for one request: where there are queues, others find it busy.
@@ -123,4 +94,88 @@ fn watch_busy(setup: Setup) {
     burst(&mut lab);
     assert_eq!(allocations(|| (0..1000).for_each(|_| burst(&mut lab))), 0);
     assert_eq!(lab.count(1, |count| &count.busy), 1001 * (BURST as u64 - 3));
+}
+
+/// Where λ-RPC begins in a frame over IPv4, and where the UDP checksum lies.
+const RPC_AT: usize = 42;
+const UDP_CHECKSUM: std::ops::Range<usize> = 40..42;
+
+/// A frame with a datagram that shows a cookie; without a UDP checksum, so that it can be made another's in place.
+fn showing(cookie: &[u8; 8], header: Header, payload: &[u8]) -> Vec<u8> {
+    let mut datagram = vec![0; 48];
+    assert_eq!(rpc::emit_tlvs(&[Tlv::Cookie(cookie)], &mut datagram[32..]), Some(16));
+    datagram.extend_from_slice(payload);
+    Header { header_bytes: 48, ..header }.emit_with_crc(&mut datagram);
+    let mut frame = framed(PEER_PORT, &datagram);
+    frame[UDP_CHECKSUM].fill(0);
+    frame
+}
+
+/// Makes a frame one of another request.
+fn renumber(frame: &mut [u8], sequence: u32) {
+    let datagram = &mut frame[RPC_AT..];
+    datagram[12..16].copy_from_slice(&sequence.to_be_bytes());
+    rpc::seal(datagram);
+}
+
+/// Messages of several fragments there and back, placed, run, sent and acknowledged; and requests at most once, with replies that are
+/// kept until they are acknowledged, and sent again.
+fn watch_messages(setup: Setup) {
+    let echo = Deployed { slots: (4, 8192), ..Deployed::from_tree("echo", "echo") };
+    let mut lab = Lab::of(vec![echo], Setup { messages: Some(MessageSetup::default()), ..setup });
+    let ping = showing(&[0; 8], Header { kind: Kind::Ping, ..Header::request(0, 1, 0) }, &[]);
+    let challenge = lab.exchange(&ping);
+    let bytes = &challenge[0][RPC_AT..];
+    let header = Header::parse(bytes).expect("a challenge");
+    let cookie = lnic_message::Options::of(header.tlvs(bytes)).cookie.expect("a cookie");
+
+    let long = |at: u16| Header { fragment_index: at, ..Header::request(1, 7 << 32, 4096) };
+    let ack = |request| Header { kind: Kind::Ack, ..Header::request(1, request, 0) };
+    let once = |flags| Header { flags: rpc::AT_MOST_ONCE | flags, ..Header::request(1, 8 << 32, 100) };
+    let mut requests: Vec<Vec<u8>> = (0..4).map(|at| showing(&cookie, long(at), &[at as u8; 1024])).collect();
+    requests.push(showing(&cookie, once(0), &[9; 100]));
+    let mut again = showing(&cookie, once(rpc::RTX), &[9; 100]);
+    let mut acks = [showing(&cookie, ack(7 << 32), &[]), showing(&cookie, ack(8 << 32), &[])];
+    let mut sequence = 0;
+    let mut turn = |lab: &mut Lab| {
+        sequence += 1;
+        let exchange = |lab: &mut Lab, frames: &mut [Vec<u8>]| {
+            for frame in frames {
+                renumber(frame, sequence);
+                assert!(lab.peers[0].send(frame));
+            }
+            lab.settle();
+            let (mut replies, mut payload_bytes) = (0, 0);
+            while let Some(frame) = lab.peers[0].receive() {
+                let header = Header::parse(&frame.bytes()[RPC_AT..]).expect("λ-RPC");
+                assert_eq!((header.kind, header.sequence()), (Kind::Reply, sequence));
+                replies += 1;
+                payload_bytes += header.payload(&frame.bytes()[RPC_AT..]).len();
+            }
+            (replies, payload_bytes)
+        };
+        assert_eq!(exchange(lab, &mut requests), (5, 4096 + 100));
+        assert_eq!(exchange(lab, std::slice::from_mut(&mut again)), (1, 100), "out of the cache");
+        assert_eq!(exchange(lab, &mut acks), (0, 0));
+        assert_eq!(lab.slots_taken(), 0);
+        lab.clock.pass(1_000_000);
+    };
+    (0..200).for_each(|_| turn(&mut lab));
+    let count = allocations(|| (0..1000).for_each(|_| turn(&mut lab)));
+    assert_eq!(count, 0, "calls of the allocator for 1,000 messages");
+    assert_eq!(lab.counters.long_replies.get(), 1200);
+    lab.rest();
+    lab.assert_balanced();
+}
+
+#[test]
+fn messages_allocate_nothing() {
+    watch_messages(Setup { stock: Stock { jobs: 16, calls: 0 }, ..Setup::default() });
+    watch_messages(Setup::dispatcher());
+}
+
+#[test]
+fn nor_do_messages_over_links() {
+    watch_messages(Setup { npu_here: false, npus: 2, ..Setup::dispatcher() });
+    watch_messages(Setup { npus: 1, ..Setup::dispatcher() });
 }

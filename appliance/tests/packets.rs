@@ -5,15 +5,24 @@ mod support;
 use lnic::frame::{Checksum, Frame as _, FrameSource as _};
 use lnic::matcher::{Egress, PortRange, Prefix, Rule, VlanMatch};
 use lnic::observe::DropReason;
+use lnic::path::Stock;
 use lnic::port::Capabilities;
 use lnic_wire::rpc::{self, Kind, Status};
+use support::caller::Caller;
 use support::frames::*;
-use support::lab::{Deployed, Lab, module};
+use support::lab::{Deployed, Lab, Setup, module};
+use support::messages::MessageSetup;
 
 const ECHO: u32 = 1;
 
 fn echo() -> Lab {
     Lab::new(vec![Deployed::from_tree("echo", "echo")], false)
+}
+
+/// One that takes messages too, if the lambda had slots.
+fn with_messages(lambda: Deployed) -> Lab {
+    let stock = Stock { jobs: 4, calls: 0 };
+    Lab::of(vec![lambda], Setup { messages: Some(MessageSetup::default()), stock, ..Setup::default() })
 }
 
 #[test]
@@ -81,12 +90,14 @@ fn vlan_tags_are_kept_and_options_and_extension_headers_are_not() {
 
 #[test]
 fn web_server_serves_pages_and_404() {
-    let mut lab = Lab::new(vec![Deployed::from_tree("web-server", "web_server")], false);
-    let found = reply(&lab.exchange(&rpc4(1, b"GET /"))[0]);
-    assert_eq!(found.header.status(), Status::Ok);
-    assert!(!found.payload.is_empty());
-    let by_address = reply(&lab.exchange(&rpc4(1, &0u32.to_be_bytes()))[0]);
-    assert_eq!(by_address.header.status(), Status::Ok);
+    let mut lab = with_messages(Deployed::from_tree("web-server", "web_server"));
+    // The page is more than three times its request: who asks shows a cookie.
+    let mut caller = Caller::new(PEER_PORT);
+    let (status, page) = caller.ask(&mut lab, 1, b"GET /");
+    assert_eq!(status, Status::Ok);
+    assert!(page.starts_with(b"<!doctype html>"));
+    assert!(caller.ask(&mut lab, 1, &0u32.to_be_bytes()) == (Status::Ok, page));
+    assert_eq!(lab.counters.challenged.get(), 1);
     for unknown in [&b"GET /nothing"[..], &u32::MAX.to_be_bytes()] {
         let missing = reply(&lab.exchange(&rpc4(1, unknown))[0]);
         assert_eq!(missing.header.status(), Status::NotFound, "{unknown:?}");
@@ -100,7 +111,7 @@ fn web_server_serves_pages_and_404() {
 
 #[test]
 fn damaged_requests_are_dropped_by_name() {
-    let mut lab = echo();
+    let mut lab = with_messages(Deployed::from_tree("echo", "echo"));
     let good = request(ECHO, b"payload");
     let damage = |lab: &mut Lab, at: usize, value: u8, reason: DropReason| {
         let mut datagram = good.clone();
@@ -122,11 +133,21 @@ fn damaged_requests_are_dropped_by_name() {
     let lengths = request_with(ECHO, b"payload", |header| header.message_length = 8);
     assert!(lab.exchange(&frame_of(&lengths)).is_empty());
     assert_eq!(lab.dropped(DropReason::RpcLength), 1);
-    for kind in [Kind::Reply, Kind::Nack, Kind::Grant, Kind::Challenge, Kind::Ack, Kind::Pong, Kind::Cancel] {
+    for kind in [Kind::Reply, Kind::Challenge, Kind::Ack, Kind::Pong, Kind::Cancel] {
         let other = request_with(ECHO, b"payload", |header| header.kind = kind);
         assert!(lab.exchange(&frame_of(&other)).is_empty(), "{kind:?}");
     }
-    assert_eq!(lab.dropped(DropReason::RpcType), 7);
+    assert_eq!(lab.dropped(DropReason::RpcType), 3);
+    assert_eq!(lab.dropped(DropReason::MessageUnknown), 2);
+    // Who waits for more of a reply is told that there is none.
+    for kind in [Kind::Nack, Kind::Grant] {
+        let other = request_with(ECHO, b"", |header| header.kind = kind);
+        assert_eq!(
+            reply(&lab.exchange(&frame_of(&other))[0]).header.status(),
+            Status::UnknownRpc,
+            "{kind:?}"
+        );
+    }
 
     let mut checksum = rpc4(ECHO, b"payload");
     *checksum.last_mut().unwrap() ^= 1;
@@ -150,13 +171,15 @@ fn every_truncation_is_dropped_and_counted() {
 
 #[test]
 fn requests_that_cannot_be_served_are_answered() {
-    let mut lab = echo();
+    let mut lab = with_messages(Deployed::from_tree("echo", "echo"));
     let unknown = reply(&lab.exchange(&rpc4(99, b"anybody?"))[0]);
     assert_eq!(unknown.header.status(), Status::Unimplemented);
     assert!(unknown.payload.is_empty());
     let several = request_with(ECHO, &[7; 1024], |header| header.message_length = 5000);
     let frame = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &several)));
-    assert_eq!(reply(&lab.exchange(&frame)[0]).header.status(), Status::Unimplemented);
+    assert_eq!(reply(&lab.exchange(&frame)[0]).header.kind, Kind::Challenge);
+    let several = Caller::new(PEER_PORT).ask(&mut lab, ECHO, &[7; 5000]);
+    assert_eq!(several, (Status::Unimplemented, Vec::new()), "it has no slots");
     let busy_flags = |header: &mut rpc::Header| header.flags |= rpc::RTX | rpc::IDEMPOTENT | rpc::CE | 3;
     let unknown = request_with(99, b"flags", busy_flags);
     let frame = ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(RPC_PORT, &unknown)));
@@ -373,7 +396,7 @@ fn a_lambda_does_not_answer_groups_for_anybody() {
 
 #[test]
 fn a_port_that_makes_checksums_is_asked_to() {
-    let capabilities = Capabilities { tx_checksum: true };
+    let capabilities = Capabilities { tx_checksum: true, ..Capabilities::default() };
     let mut lab =
         Lab::with(vec![Deployed::from_tree("echo", "echo")], false, capabilities, |_| {}, |port| port);
     assert!(lab.peers[0].send(&rpc4(ECHO, b"offload")));

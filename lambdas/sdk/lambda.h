@@ -8,7 +8,9 @@
  *     }
  *
  * `lnic build DIR` compiles it. A lambda is freestanding: no libc, and no imports but lnic_call and lnic_log. Locals live on a small stack; globals
- * persist between runs. Optionally, LAMBDA_INIT { ... } runs once per NPU before the first packet.
+ * persist between runs. Who may run it at once follows from them: globals that runs write keep it on one NPU at a time, so that
+ * nothing races; if all accesses to them are __atomic_fetch_add and its like, all NPUs run it, on the same globals; constants
+ * keep nobody from anything. `lnic inspect FILE` says how that came out, and why. Optionally, LAMBDA_INIT { ... } runs once per NPU before the first packet.
  *
  * Numbers are in host byte order, so headers->ipv4.source == 0x0a000001 is 10.0.0.1. MAC and IPv6 addresses are byte
  * arrays. A changed field, a cleared or a set `valid` is reflected in the frame that leaves; the platform fixes lengths
@@ -70,7 +72,8 @@
 #define RPC_FLAG_CE 0x0400
 #define RPC_PRIORITY_MASK 0x0007
 
-/* Most bytes of a payload, in and out; a frame may carry fewer, see match_data->capacity. */
+/* Most bytes of a payload of one frame, in and out; a frame may carry fewer, see match_data->capacity. A lambda with message slots
+ * gets λ-RPC messages of any length up to a slot's, in place: match_data->length and ->capacity say what there is. */
 #define PAYLOAD_CAPACITY 9216
 /* Most bytes of parameters that a match rule can carry. */
 #define PARAMETERS_CAPACITY 64
@@ -301,6 +304,27 @@ __attribute__((weak, used, export_name("lnic_abi_1"))) void lnic_abi_1(void) {}
 
 /* Defines what runs once per NPU before the first packet: LAMBDA_INIT { … }. */
 #define LAMBDA_INIT __attribute__((export_name("init"))) void init(void)
+
+/*
+ * Where a global lives, if its author knows better than the platform: static uint32_t table[4096] EMEM; LOCAL is one object for
+ * each NPU, which keeps nobody from running it; the others say in which memory the one object lies that all NPUs see. What begins as zeros costs no bytes in
+ * the module.
+ *
+ * A constant in one of these needs the macro for constants: variables and constants cannot share a section.
+ */
+
+/* One for each NPU, near to it: counters, caches, scratch. */
+#define LOCAL __attribute__((section(".local")))
+/* Near to an island of NPUs: what they share and write often. */
+#define CTM __attribute__((section(".ctm")))
+/* Of all islands: what is read more than written. */
+#define IMEM __attribute__((section(".imem")))
+/* Of all islands: what is large. */
+#define EMEM __attribute__((section(".emem")))
+#define LOCAL_CONST __attribute__((section(".local.const")))
+#define CTM_CONST __attribute__((section(".ctm.const")))
+#define IMEM_CONST __attribute__((section(".imem.const")))
+#define EMEM_CONST __attribute__((section(".emem.const")))
 
 /*
  * The host. Each call costs fuel: about what it takes.

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use lnic::ids::{Generation, LambdaId};
+use lnic::ids::{Generation, LambdaId, NpuId};
 use lnic::island::{Budget, Loaded};
 use lnic::lambda::{Engine, HostSide, Image, Instance, Limits};
+use lnic::memory::{Account, Regions, Tenant, TierBytes};
 
 use crate::now_ns;
 use crate::report::{Better, Figure, Options};
@@ -93,7 +94,7 @@ fn lab(modules: &[Vec<u8>], dispatcher: bool) -> (Lab, Vec<Vec<u8>>) {
     let base = if dispatcher { Setup::dispatcher() } else { Setup::default() };
     let lab = Lab::of(lambdas, Setup { clock: SimClock::real(now_ns), frames: 4096, ..base });
     // As the appliance does at its start.
-    lnic::lambda::gather_heap();
+    lnic::memory::gather_heap();
     let frames = (1..=modules.len() as u32).map(|id| rpc4(id, &[0x5A; 64])).collect();
     (lab, frames)
 }
@@ -129,6 +130,7 @@ fn deployment(modules: &[Vec<u8>], timed: usize) -> Vec<Figure> {
         .iter()
         .map(|wasm| Image::compile(&engine, wasm, "sum", &Limits::default()).expect("compiles").artifact())
         .collect();
+    let (regions, tenant) = (Regions::standalone(), Tenant::new("default", TierBytes::UNLIMITED));
     let (before, mapped) = (resident_bytes(), mappings());
     let mut times = Vec::new();
     let mut deployed = Vec::new();
@@ -136,7 +138,9 @@ fn deployment(modules: &[Vec<u8>], timed: usize) -> Vec<Figure> {
     for (at, artifact) in artifacts.iter().enumerate() {
         let start = Instant::now();
         let image = Image::load(&engine, artifact).expect("loads");
-        let mut instance = Instance::new(&image, budget.fuel, &host).expect("instantiates");
+        let account = Account::new("sum", TierBytes::UNLIMITED, &tenant);
+        let seat = image.deploy(&regions, account).expect("deploys").seat(NpuId::new(0));
+        let mut instance = Instance::new(&image, budget.fuel, &host, &seat).expect("instantiates");
         // A first call, so that what it touches is there.
         instance.io().expect("not suspended").match_data.length = 0;
         let _ = instance.run(0);

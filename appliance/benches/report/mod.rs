@@ -88,6 +88,7 @@ impl Figure {
         Self::of_rounds(name, unit, better, &[value])
     }
 
+    #[allow(dead_code, reason = "suites use what they need")]
     pub fn with_bar(mut self, bar: f64) -> Self {
         self.bar = Some(bar);
         self
@@ -113,10 +114,11 @@ struct Report<'a> {
 
 /// Prints the table and writes the JSON.
 pub fn report(suite: &str, options: &Options, figures: &[Figure]) {
-    println!("\n{:<34} {:>10} {:>10} {:>10}  {:<12} BAR", "FIGURE", "MEDIAN", "MIN", "MAX", "UNIT");
+    let width = figures.iter().map(|figure| figure.name.chars().count()).fold(34, usize::max);
+    println!("\n{:<width$} {:>10} {:>10} {:>10}  {:<12} BAR", "FIGURE", "MEDIAN", "MIN", "MAX", "UNIT");
     for figure in figures {
         println!(
-            "{:<34} {:>10.1} {:>10.1} {:>10.1}  {:<12} {}",
+            "{:<width$} {:>10.1} {:>10.1} {:>10.1}  {:<12} {}",
             figure.name,
             figure.value,
             figure.min,

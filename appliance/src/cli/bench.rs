@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lnic_client::load::{self, Mode, Outcome, Plan};
-use lnic_client::resolve;
+use lnic_client::{Error, MESSAGE_BYTES, resolve};
 
-use super::invoke::{Failure, lambda_id, print_json, read};
+use super::invoke::{Failure, lambda_id, print_json, read_payload};
 
 /// A request that left later than this was held up by the client, not by the kernel's timer.
 const LAG_WORTH_SAYING_US: f64 = 1_000.0;
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Keep this many requests outstanding
-    #[arg(long, value_name = "N")]
+    #[arg(long, visible_alias = "in-flight", value_name = "N")]
     closed_loop: Option<u32>,
     /// Send this many requests a second, whatever comes back
     #[arg(long, value_name = "R")]
@@ -43,15 +43,18 @@ pub struct Args {
     /// Seconds before that
     #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
     warmup: Duration,
-    /// Payload of this many bytes "x"
-    #[arg(long, value_name = "N", conflicts_with_all = ["data", "file"])]
+    /// Payload of this many bytes "x", up to 64 MiB. What does not fit a frame is sent as messages, with retransmission
+    #[arg(long, visible_alias = "size", value_name = "N", conflicts_with_all = ["data", "file"])]
     bytes: Option<usize>,
     /// Payload as text
     #[arg(long, value_name = "TEXT", conflicts_with = "file")]
     data: Option<String>,
-    /// Payload from a file
+    /// Payload from a file; - is standard input
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
+    /// Send messages though the requests fit a frame: for replies that do not
+    #[arg(long)]
+    messages: bool,
     /// A request without a reply for so long is lost
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     timeout_ms: u64,
@@ -108,9 +111,9 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
     let lambda = lambda_id(&args.lambda, args.config.as_deref())?;
     let payload = match (&args.data, &args.file, args.bytes) {
         (Some(text), ..) => text.clone().into_bytes(),
-        (None, Some(path), _) => read(path)?,
-        (None, None, Some(bytes)) if bytes > 1 << 16 => {
-            return Err(Failure::Usage(format!("--bytes {bytes}: a request is one packet, under 64 KiB")));
+        (None, Some(path), _) => read_payload(path)?,
+        (None, None, Some(bytes)) if bytes > MESSAGE_BYTES as usize => {
+            return Err(Error::PayloadTooLong { bytes, limit_bytes: MESSAGE_BYTES as usize }.into());
         }
         (None, None, bytes) => vec![b'x'; bytes.unwrap_or(0)],
     };
@@ -121,6 +124,7 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         timeout: Duration::from_millis(args.timeout_ms),
         spin: Duration::from_micros(args.spin_us),
         budget_us: args.budget_us,
+        messages: args.messages,
         ..Plan::new(resolve(&args.to)?, lambda, mode)
     })
 }
@@ -131,7 +135,8 @@ struct Title<'a>(&'a Plan);
 impl std::fmt::Display for Title<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self(plan) = self;
-        write!(f, "{}, lambda {}, {} bytes, ", plan.address, plan.lambda, plan.payload.len())?;
+        write!(f, "{}, lambda {}, {} bytes", plan.address, plan.lambda, plan.payload.len())?;
+        write!(f, "{}", if plan.sends_messages() { " as messages, " } else { ", " })?;
         match plan.mode {
             Mode::ClosedLoop { outstanding } => write!(f, "{outstanding} outstanding")?,
             Mode::OpenLoop { rate } => write!(f, "{rate} requests/s")?,
@@ -148,6 +153,13 @@ fn print_table(out: &mut impl Write, plan: &Plan, outcome: &Outcome) -> io::Resu
         grouped(outcome.achieved_rate),
         grouped(outcome.reply_rate)
     )?;
+    if plan.sends_messages() {
+        writeln!(
+            out,
+            "goodput    {:.1} Mbit/s of requests, {:.1} Mbit/s of replies",
+            outcome.request_mbit_s, outcome.reply_mbit_s
+        )?;
+    }
     if latency.samples > 0 {
         writeln!(
             out,
@@ -171,10 +183,18 @@ fn print_table(out: &mut impl Write, plan: &Plan, outcome: &Outcome) -> io::Resu
         (outcome.foreign, "foreign"),
         (outcome.corrupt, "corrupt"),
         (outcome.malformed, "malformed"),
+        (outcome.unexpected, "unexpected"),
+        (outcome.fragmented, "fragments of replies"),
         (outcome.socket_errors, "socket errors"),
     ];
     for (count, what) in ignored.into_iter().filter(|&(count, _)| count > 0) {
         writeln!(out, "ignored    {what:<20} {count:>12}")?;
+    }
+    if outcome.challenged > 0 {
+        writeln!(out, "cookie     {:<20} {:>12}", "asked for", outcome.challenged)?;
+    }
+    if outcome.retransmitted > 0 {
+        writeln!(out, "again      {:<20} {:>12}", "fragments", outcome.retransmitted)?;
     }
     let core = outcome.cpu_s / plan.duration.as_secs_f64() * 100.0;
     writeln!(out, "client     {:.2} CPU seconds, {core:.0} % of a core", outcome.cpu_s)?;
@@ -184,6 +204,9 @@ fn print_table(out: &mut impl Write, plan: &Plan, outcome: &Outcome) -> io::Resu
             "warning    {} requests were due but never left: the rate is too high for this client",
             outcome.unsent
         )?;
+    }
+    if outcome.fragmented > 0 {
+        writeln!(out, "warning    replies take several frames: measure with --messages")?;
     }
     if outcome.max_send_lag_us > LAG_WORTH_SAYING_US {
         let lag_ms = outcome.max_send_lag_us / 1e3;
@@ -229,6 +252,11 @@ mod tests {
             "[::1]:4793, lambda 16, 64 bytes, 2500 requests/s, 0.5 s after 1 s"
         );
         assert_eq!(plan.mode, Mode::OpenLoop { rate: 2500.0 });
+        let args = parse("bench --to ::1 --lambda 1 --in-flight 4 --size 100000").expect("valid");
+        let plan = super::plan(&args).expect("a plan");
+        assert!(Title(&plan).to_string().contains("100000 bytes as messages, 4 outstanding, "));
+        let args = parse("bench --to ::1 --lambda 1 --in-flight 4 --messages").expect("valid");
+        assert!(super::plan(&args).expect("a plan").sends_messages());
     }
 
     #[test]
@@ -242,7 +270,7 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
-        for line in ["--rate nan", "--rate 0", "--closed-loop 0", "--closed-loop 1 --bytes 2000"] {
+        for line in ["--rate nan", "--rate 0", "--closed-loop 0", "--closed-loop 1 --bytes 67108865"] {
             let args = parse(&format!("bench --to ::1 --lambda 1 {line}")).expect("numbers");
             assert!(matches!(bench(&args, &mut Vec::new()), Err(Failure::Client(_))), "{line}");
         }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use crate::control::config::{Error, Machine};
 use crate::control::topology::Topology;
 
+mod code;
+mod memory;
 mod missing;
 mod print;
 mod report;

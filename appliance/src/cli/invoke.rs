@@ -5,15 +5,20 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lnic_client::{CallOptions, Client, Reply, Status, resolve};
-use lnic_wire::rpc;
+use lnic_client::{CallOptions, Client, Config, MESSAGE_BYTES, Reply, Status, config_for, resolve};
 use serde::{Deserialize, Serialize};
+
+mod trace;
+
+/// What a call gets over its timeouts for each MiB of payload: 80 Mbit/s.
+const PAYLOAD_TIME_PER_MIB: Duration = Duration::from_millis(100);
 
 /// Calls a lambda over λ-RPC and prints what it answers
 ///
@@ -32,7 +37,7 @@ pub struct Args {
     /// Payload as text
     #[arg(long, value_name = "TEXT", conflicts_with = "file")]
     data: Option<String>,
-    /// Payload from a file
+    /// Payload from a file, up to 64 MiB; - is standard input
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
     /// Write the reply's payload, raw, to this file
@@ -44,21 +49,31 @@ pub struct Args {
     /// From the start of a call to the start of the next
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     interval_ms: u64,
-    /// Send a request again after so long without a reply
+    /// Send a request again after so long without a word of the appliance
     #[arg(long, value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     timeout_ms: u64,
-    /// How often to send a request again
+    /// How often to send a request again before it is given up
     #[arg(long, value_name = "N", default_value_t = 3)]
     retries: u32,
+    /// Give a call up after so long [default: --timeout-ms × (--retries + 1), and 100 for each MiB of payload]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    deadline_ms: Option<u64>,
     /// Budget that the requests carry, for the lambda to read; 0 is none
     #[arg(long, value_name = "US", default_value_t = 0)]
     budget_us: u32,
-    /// Mark the requests AT_MOST_ONCE; appliances of this version do not remember requests: combine with --retries 0
-    #[arg(long)]
+    /// The lambda must not run twice: mark the requests AT_MOST_ONCE. An appliance without cookies does not remember requests:
+    /// combine with --retries 0 there
+    #[arg(long, conflicts_with = "idempotent")]
     at_most_once: bool,
+    /// The lambda may run more than once: mark the requests IDEMPOTENT
+    #[arg(long)]
+    idempotent: bool,
     /// Priority of the requests
-    #[arg(long, value_name = "0-7", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=7))]
-    priority: u16,
+    #[arg(long, value_name = "0-7", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7))]
+    priority: u8,
+    /// W3C trace context of the requests; without a value, a new one, which is printed
+    #[arg(long, value_name = "TRACEPARENT", num_args = 0..=1, require_equals = true, default_missing_value = "new", value_parser = trace::parse)]
+    trace: Option<trace::Trace>,
     /// Print payloads as a hex dump even if they are text
     #[arg(long)]
     hex: bool,
@@ -114,22 +129,29 @@ fn invoke(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
         return Err(Failure::Usage("--output takes the reply of one call, not of --count".to_owned()));
     }
     let lambda = lambda_id(&args.lambda, args.config.as_deref())?;
-    let payload = match (&args.data, &args.file) {
-        (Some(text), _) => text.clone().into_bytes(),
-        (None, Some(path)) => read(path)?,
-        (None, None) => Vec::new(),
+    let payload: Arc<[u8]> = match (&args.data, &args.file) {
+        (Some(text), _) => text.as_bytes().into(),
+        (None, Some(path)) => read_payload(path)?.into(),
+        (None, None) => [].into(),
     };
     let options = CallOptions {
-        timeout: Duration::from_millis(args.timeout_ms),
-        retries: args.retries,
+        timeout: deadline(args, payload.len()),
         budget_us: args.budget_us,
-        flags: args.priority | if args.at_most_once { rpc::AT_MOST_ONCE } else { 0 },
+        idempotent: args.idempotent,
+        at_most_once: args.at_most_once,
+        priority: args.priority,
+        trace: args.trace,
     };
-    let mut client = Client::connect(resolve(&args.to)?)?;
+    let address = resolve(&args.to)?;
+    let repeat_us = args.timeout_ms * 1_000;
+    let config = config_for(address);
+    let nack_us = config.nack_us.min(repeat_us);
+    let config = Config { repeat_us, repeat_least_us: repeat_us, wait_us: repeat_us, nack_us, ..config };
+    let mut client = Client::with_config(address, config)?;
     let mut summary = Summary::default();
     for sequence in 1..=args.count {
         let start = Instant::now();
-        let result = client.call(lambda, &payload, &options);
+        let result = client.call(lambda, Arc::clone(&payload), &options);
         summary.count(&result);
         match result {
             Ok(reply) => print_reply(args, out, sequence, &reply)?,
@@ -153,6 +175,13 @@ fn invoke(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
         out.flush()?;
     }
     Ok(summary.exit_code())
+}
+
+/// How long a call may take.
+fn deadline(args: &Args, payload_bytes: usize) -> Duration {
+    let timeouts = Duration::from_millis(args.timeout_ms).saturating_mul(args.retries.saturating_add(1));
+    let sending = PAYLOAD_TIME_PER_MIB * u32::try_from(payload_bytes >> 20).unwrap_or(u32::MAX);
+    args.deadline_ms.map_or(timeouts.saturating_add(sending), Duration::from_millis)
 }
 
 /// The lambda's ID: `text` itself if it is a number, else what the configuration says of that name.
@@ -196,8 +225,25 @@ struct Named {
 }
 
 /// A file's bytes.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+/// The bytes of a file, or of standard input if it is called `-`. Of more than a message has, only the first.
+pub(super) fn read_payload(path: &Path) -> Result<Vec<u8>, Failure> {
+    let limit_bytes = u64::from(MESSAGE_BYTES) + 1;
+    let mut payload = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().take(limit_bytes).read_to_end(&mut payload)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(limit_bytes).read_to_end(&mut payload))
+    };
+    let name = if path.as_os_str() == "-" { "standard input".into() } else { path.to_string_lossy() };
+    let bytes = read.map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
+    if bytes > MESSAGE_BYTES as usize {
+        return Err(Failure::Usage(format!("{name}: more than the 64 MiB of a message")));
+    }
+    Ok(payload)
 }
 
 /// One JSON object on its line.
@@ -215,6 +261,8 @@ struct Answered<'a> {
     service_us: u16,
     credit: u8,
     attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
     payload_bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a str>,
@@ -258,6 +306,7 @@ fn print_reply(args: &Args, out: &mut impl Write, sequence: u64, reply: &Reply) 
                 service_us: reply.service_us,
                 credit: reply.credit,
                 attempts: reply.attempts,
+                trace: args.trace.as_ref().map(trace::text),
                 payload_bytes: reply.payload.len(),
                 payload: text.filter(|_| show),
                 payload_hex,
@@ -274,6 +323,9 @@ fn print_reply(args: &Args, out: &mut impl Write, sequence: u64, reply: &Reply) 
     }
     if reply.attempts > 1 {
         write!(out, ", attempt {}", reply.attempts)?;
+    }
+    if let Some(trace) = &args.trace {
+        write!(out, ", trace {}", trace::text(trace))?;
     }
     writeln!(out)?;
     if show && !reply.payload.is_empty() {

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 pub mod bench;
 pub mod build;
 pub mod check;
+pub mod inspect;
 pub mod invoke;
 pub mod list;
 pub mod release;
@@ -29,6 +30,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Build(build::Args),
+    Inspect(inspect::Args),
     Invoke(invoke::Args),
     Bench(bench::Args),
     Stats(stats::Args),
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Build(args) => build::run(args),
+        Command::Inspect(args) => inspect::run(args),
         Command::Invoke(args) => invoke::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Stats(args) => stats::run(args),

@@ -12,25 +12,31 @@ use dpdk_bindings::lcore::{self, Task};
 use dpdk_bindings::mempool::Mempool;
 
 use super::config::Machine;
-use super::stats::{LambdaSource, LcoreSource, PoolStats, Sources};
+use super::stats::{DeploymentStats, LambdaSource, LcoreSource, PoolStats, Sources};
 use super::topology::{NoHugepages, Pages, Topology};
 use crate::breath::Stop;
 use crate::dispatcher::{Limits, NpuSet, Share, ShareError};
 use crate::handoff::Doorbell;
 use crate::ids::{LambdaSlot, LcoreId, NpuId};
 use crate::island::{Npu, Quarantine, State};
-use crate::lambda::{Engine, EngineError, HostSide, PrepareError, calibrate, gather_heap};
-use crate::matcher::{Directory, Table};
+use crate::lambda::{Engine, EngineError, HostSide, PrepareError, calibrate};
+use crate::matcher::{Directory, Reduction, Table};
+use crate::memory::gather_heap;
 use crate::observe::counters::LcoreCounters;
-use crate::path::{Attachment, Dispatcher, Feed, Mail, Order, Role};
+use crate::parser::HeaderSet;
+use crate::path::{Attachment, Dispatcher, Feed, Mail, Messages, Order, Role};
 
 mod assembly;
+mod coalesce;
 mod lambdas;
 mod layout;
 mod lcores;
+mod messages;
 mod ports;
 
 use assembly::Assembly;
+pub(crate) use coalesce::place;
+pub use coalesce::{Bounds, Coalesced, Ready, Wishes, ready};
 use lambdas::Prepared;
 use layout::{Layout, LinkKind, LinkSpec};
 use lcores::{End, Lcore, Queues, TscClock};
@@ -61,6 +67,9 @@ pub enum StartError {
     /// A port.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// No random numbers.
+    #[error("/dev/urandom: {0}")]
+    Random(std::io::Error),
     /// The lambda engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -168,10 +177,12 @@ impl Appliance {
             None => calibrate::fuel_per_us(&engine).map_err(StartError::Calibration)?.fuel_per_us,
         };
         let host = HostSide::new(LOG_LINES);
-        let lambdas = lambdas::prepare(topology, &engine, &host, fuel_per_us)?;
+        let regions = lambdas::regions(topology, machine);
+        let (lambdas, coalesced) = lambdas::prepare(topology, &engine, &host, &regions, fuel_per_us)?;
         let mut assembly = Assembly::plan(topology, &eal, &lambdas, &engine, fuel_per_us)?;
         assembly.attach_ports(&mut ports);
         assembly.load(&lambdas)?;
+        assembly.take_messages(&eal, &lambdas, &pool)?;
         if lambdas.len() >= MANY {
             gather_heap();
         }
@@ -203,7 +214,10 @@ impl Appliance {
             quarantine: Arc::clone(&assembly.quarantine),
             ports: ports.into_iter().map(OpenPort::into_stats).collect(),
             pools: vec![Box::new(pool_stats)],
+            regions,
+            islands: topology.islands.iter().map(|island| island.name.clone()).collect(),
             host: host.clone(),
+            deployment: assembly.deployment(&lambdas, coalesced),
         });
         // If a launch fails, dropping this stops those before it.
         let mut appliance = Self {
@@ -260,11 +274,15 @@ impl Appliance {
                 self.doorbells.iter().for_each(Doorbell::ring);
             }
         }
+        let dead: Vec<Option<NpuId>> =
+            self.tasks.iter().filter(|running| running.is_dead).map(|running| running.npu_only).collect();
         for (_, mail) in &self.mails {
             while let Some(slot) = mail.lost.pop() {
                 let Some(lambda) = self.lambdas.get(slot.index()) else { continue };
                 let name = lambda.spec().name.clone();
-                match lambda.load() {
+                let is_alive = |npu: &&NpuId| !dead.contains(&Some(**npu));
+                let Some(&npu) = lambda.npus.iter().find(is_alive) else { continue };
+                match lambda.load(npu) {
                     Ok(loaded) => {
                         let _ = mail.orders.push(Order::Fresh(lambda.reference, loaded));
                         events.push(Event::Revived(name));
@@ -378,7 +396,12 @@ fn lambda_source(topology: &Topology, lambda: &Prepared) -> LambdaSource {
         id: spec.id,
         weight: spec.weight,
         budget_us: spec.budget_us,
-        concurrency: if lambda.pinned { "pinned" } else { "replicated" },
+        concurrency: match (lambda.pinned, lambda.is_shared()) {
+            (true, _) => "pinned",
+            (false, true) => "shared",
+            (false, false) => "replicated",
+        },
+        inspection: Arc::clone(lambda.inspection()),
         islands: spec.islands.iter().map(|island| topology.islands[island.index()].name.clone()).collect(),
     }
 }

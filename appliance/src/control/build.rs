@@ -1,37 +1,36 @@
 //! `lnic build`: a folder of C files becomes one lambda module that a deployment will accept.
 //!
-//! clang compiles every `*.c` of the folder against the SDK header, which is part of this program. wasm-ld links twice:
-//! once to learn where the data ends, then with a memory of just the pages that data, stack and I/O area need. The same
-//! sources give the same bytes: no paths, dates or names are left in the module.
+//! clang compiles every `*.c` of the folder against the SDK's headers, which are part of this program. wasm-ld links twice:
+//! once to learn where the data ends, then with a memory of just the pages that data, stack and I/O area need, and with the
+//! relocations by which a deployment moves each object to the memory where it belongs. The same sources give the same bytes: no
+//! paths or dates are left in the module, and no names but those of its symbols.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::lambda::{Limits, VerifyError, verify};
+use layout::Layout;
 use lnic_abi as abi;
 use serde::Serialize;
-use wasmparser::{
-    CompositeInnerType, ExternalKind, Operator, Parser, Payload, ValType, Validator, WasmFeatures,
-};
 
-use crate::lambda::{Limits, VerifyError, verify};
-
-/// `lambda.h`, the C side of the ABI.
-pub const SDK_HEADER: &str = include_str!("../../../lambdas/sdk/lambda.h");
+/// The SDK's headers: `lambda.h`, the C side of the ABI, and helpers.
+pub const SDK_HEADERS: [(&str, &str); 2] = [
+    ("lambda.h", include_str!("../../../lambdas/sdk/lambda.h")),
+    ("lambda_simd.h", include_str!("../../../lambdas/sdk/lambda_simd.h")),
+];
 /// Bytes of a lambda's stack unless [`Options`] say otherwise.
 pub const STACK_BYTES: u32 = 16_384;
 
 /// Bytes of a WebAssembly page.
 const PAGE_BYTES: u64 = 65_536;
-/// What a lambda's memory is a multiple of: a page of the machine's.
-const MEMORY_GRANULE: u64 = 4_096;
 /// Tried in this order if no compiler is named.
 const COMPILERS: [&str; 7] =
     ["clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14"];
 const TARGET: &str = "--target=wasm32-unknown-unknown";
 /// The language and the machine: what the engine runs, and nothing of the host's C library.
-const COMPILE_FLAGS: [&str; 11] = [
+const COMPILE_FLAGS: [&str; 12] = [
     TARGET,
     "-std=gnu17",
     "-ffreestanding",
@@ -40,6 +39,8 @@ const COMPILE_FLAGS: [&str; 11] = [
     "-fno-ident",
     "-msimd128",
     "-mbulk-memory",
+    // Without, __atomic_fetch_add and its like become plain loads and stores.
+    "-matomics",
     "-msign-ext",
     "-mnontrapping-fptoint",
     "-mmutable-globals",
@@ -54,6 +55,18 @@ const WARNING_FLAGS: [&str; 7] = [
     "-Werror=return-type",
     "-Werror=date-time",
 ];
+
+/// Said of a module without relocations.
+const UNMOVABLE: &str = "warning: wasm-ld cannot keep relocations: all objects stay where they are. Does the code take the \
+                         address of __heap_base, __data_end or another symbol of the linker's?\n";
+
+/// What the linker leaves in a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeps {
+    Nothing,
+    /// Its symbols, and where their addresses are.
+    Relocations,
+}
 
 /// What the compiler optimises for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,9 +220,12 @@ pub fn build(dir: &Path, options: &Options) -> Result<BuildReport, BuildError> {
 
     let mut warnings = String::new();
     let mut objects = Vec::with_capacity(sources.len());
-    let header = scratch.path().join("sdk/lambda.h");
-    std::fs::create_dir(scratch.path().join("sdk")).map_err(file("create", &header))?;
-    std::fs::write(&header, SDK_HEADER).map_err(file("write", &header))?;
+    let sdk = scratch.path().join("sdk");
+    std::fs::create_dir(&sdk).map_err(file("create", &sdk))?;
+    for (name, text) in SDK_HEADERS {
+        let header = sdk.join(name);
+        std::fs::write(&header, text).map_err(file("write", &header))?;
+    }
     for source in &sources {
         let object = Path::new(".").join(source.file_name().unwrap_or_default()).with_extension("o");
         warnings.push_str(&compile(
@@ -225,15 +241,27 @@ pub fn build(dir: &Path, options: &Options) -> Result<BuildReport, BuildError> {
 
     // The first link has as much memory as a lambda may have at all; the verifier judges everything but that.
     let limits = Limits::default();
-    let module = link(&wasm_ld, scratch.path(), &objects, limits.memory_bytes, options)?;
+    let mut keeps = Keeps::Relocations;
+    let mut linked_with = |memory_bytes: u64| {
+        let mut linked = link(&wasm_ld, scratch.path(), &objects, memory_bytes, keeps, options);
+        if keeps == Keeps::Relocations && matches!(linked, Err(BuildError::Diagnosed { .. })) {
+            // The linker of LLVM 14 cannot keep the relocation of an address of its own; if it is not that, it fails again.
+            linked = link(&wasm_ld, scratch.path(), &objects, memory_bytes, Keeps::Nothing, options);
+            if linked.is_ok() {
+                keeps = Keeps::Nothing;
+                warnings.push_str(UNMOVABLE);
+            }
+        }
+        linked
+    };
+    let module = linked_with(limits.memory_bytes)?;
     let layout = Layout::read(&module)?;
     if layout.entries.is_empty() {
         return Err(BuildError::NoEntry(dir));
     }
-    judge(&module, &layout.entries, &limits)?;
+    judge(&strip::finish(&module, limits.memory_bytes, options.debug)?, &layout.entries, &limits)?;
     // The linker knows whole pages only.
-    let linked = layout.memory_bytes().next_multiple_of(PAGE_BYTES);
-    let module = link(&wasm_ld, scratch.path(), &objects, linked, options)?;
+    let module = linked_with(layout.memory_bytes().next_multiple_of(PAGE_BYTES))?;
     let module = strip::finish(&module, layout.memory_bytes(), options.debug)?;
     judge(&module, &layout.entries, &limits)?;
     write(&output, &module)?;
@@ -246,6 +274,11 @@ pub fn build(dir: &Path, options: &Options) -> Result<BuildReport, BuildError> {
         entries: layout.entries,
         warnings,
     })
+}
+
+/// The entries of a module that [`build`] has made, in its order.
+pub fn entries(module: &[u8]) -> Result<Vec<String>, BuildError> {
+    Layout::read(module).map(|layout| layout.entries)
 }
 
 /// Every entry must pass what a deployment asks.
@@ -356,6 +389,7 @@ fn link(
     scratch: &Path,
     objects: &[PathBuf],
     memory_bytes: u64,
+    keeps: Keeps,
     options: &Options,
 ) -> Result<Vec<u8>, BuildError> {
     let mut command = Command::new(wasm_ld);
@@ -364,6 +398,9 @@ fn link(
     command.arg(format!("--initial-memory={memory_bytes}")).arg(format!("--max-memory={memory_bytes}"));
     for name in [abi::EXPORT_HEAP_BASE, abi::EXPORT_DATA_END, abi::EXPORT_STACK_POINTER] {
         command.arg(format!("--export={name}"));
+    }
+    if keeps == Keeps::Relocations {
+        command.arg("--emit-relocs");
     }
     // Relative names: the linker's messages then say `echo.o`.
     command.args(["-o", "module.wasm"]).args(objects).current_dir(scratch);
@@ -412,69 +449,7 @@ fn file(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError
     move |source| BuildError::File { verb, path, source }
 }
 
-/// What the first link tells about the module.
-struct Layout {
-    heap_base: u32,
-    stack_top: u32,
-    entries: Vec<String>,
-}
-
-impl Layout {
-    /// Holds stack, data and the I/O area.
-    fn memory_bytes(&self) -> u64 {
-        let io = u64::from(self.heap_base).next_multiple_of(abi::IO_ALIGN as u64);
-        (io + abi::IO_BYTES as u64).next_multiple_of(MEMORY_GRANULE)
-    }
-
-    fn read(module: &[u8]) -> Result<Self, BuildError> {
-        let unreadable = |error: wasmparser::BinaryReaderError| BuildError::Module(error.to_string());
-        let types =
-            Validator::new_with_features(WasmFeatures::all()).validate_all(module).map_err(unreadable)?;
-        let types = types.as_ref();
-        let is_entry = |function: u32| {
-            matches!(&types[types.core_function_at(function)].composite_type.inner, CompositeInnerType::Func(signature)
-                if signature.params() == [ValType::I32, ValType::I32] && signature.results() == [ValType::I32])
-        };
-        // A module that imports globals is refused right after, so their indices need not count imports.
-        let mut globals = Vec::new();
-        let (mut heap_base, mut stack_top, mut entries) = (None, None, Vec::new());
-        for payload in Parser::new(0).parse_all(module) {
-            match payload.map_err(unreadable)? {
-                Payload::GlobalSection(section) => {
-                    for global in section {
-                        let value = global.map_err(unreadable)?.init_expr.get_operators_reader().read();
-                        globals.push(match value.map_err(unreadable)? {
-                            Operator::I32Const { value } => Some(value.cast_unsigned()),
-                            _ => None,
-                        });
-                    }
-                }
-                Payload::ExportSection(section) => {
-                    for export in section {
-                        let export = export.map_err(unreadable)?;
-                        let value = || globals.get(export.index as usize).copied().flatten();
-                        match (export.kind, export.name) {
-                            (ExternalKind::Global, abi::EXPORT_HEAP_BASE) => heap_base = value(),
-                            (ExternalKind::Global, abi::EXPORT_STACK_POINTER) => stack_top = value(),
-                            (ExternalKind::Func, name) if is_entry(export.index) => {
-                                entries.push(name.to_owned())
-                            }
-                            _ => {}
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        let missing = |name: &str| BuildError::Module(format!("no constant \"{name}\""));
-        Ok(Self {
-            heap_base: heap_base.ok_or_else(|| missing(abi::EXPORT_HEAP_BASE))?,
-            stack_top: stack_top.ok_or_else(|| missing(abi::EXPORT_STACK_POINTER))?,
-            entries,
-        })
-    }
-}
-
+mod layout;
 mod strip;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod appliance;
 pub mod build;
 pub mod config;
+pub mod inspect;
 pub mod server;
 pub mod stats;
 pub mod topology;

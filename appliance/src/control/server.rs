@@ -18,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::inspect::Inspection;
 use super::stats::{Snapshot, Sources};
 
 /// Longest answer that the client reads.
@@ -124,6 +125,15 @@ pub async fn serve(listener: UnixListener, sources: Arc<Sources>) {
                 }
             }),
         )
+        .route(
+            "/v1/lambdas/{name}/inspection",
+            get(|State(sources): State<Arc<Sources>>, UrlPath(name): UrlPath<String>| async move {
+                match sources.inspect(&name) {
+                    Some(inspection) => (StatusCode::OK, Json(Some(inspection))),
+                    None => (StatusCode::NOT_FOUND, Json(None)),
+                }
+            }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(sources);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -168,14 +178,29 @@ pub async fn fetch_stats(path: &Path) -> Result<Snapshot, Error> {
 
 /// Lets a quarantined lambda run again. Whether it was quarantined.
 pub async fn release(path: &Path, name: &str) -> Result<bool, Error> {
+    let answer: Released = ask_about(path, Method::POST, name, "release").await?;
+    Ok(answer.released)
+}
+
+/// Asks a running appliance what the compiler found out about a lambda and decided for it.
+pub async fn fetch_inspection(path: &Path, name: &str) -> Result<Inspection, Error> {
+    ask_about(path, Method::GET, name, "inspection").await
+}
+
+async fn ask_about<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    method: Method,
+    name: &str,
+    what: &str,
+) -> Result<T, Error> {
     // Names of lambdas need no escapes; another is no lambda's.
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return Err(Error::NoLambda(name.into()));
     }
-    let (status, body) = ask(path, Method::POST, &format!("/v1/lambdas/{name}/release")).await?;
+    let (status, body) = ask(path, method, &format!("/v1/lambdas/{name}/{what}")).await?;
     match status {
         StatusCode::NOT_FOUND => Err(Error::NoLambda(name.into())),
-        status if status.is_success() => understand::<Released>(path, &body).map(|answer| answer.released),
+        status if status.is_success() => understand(path, &body),
         status => Err(Error::Answer { path: path.into(), reason: format!("answered {status}") }),
     }
 }

@@ -6,14 +6,21 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::inspect::{BeforeAfter, DeployedInspection, Inspection};
 use crate::ids::{LambdaId, LambdaSlot};
 use crate::island::{Quarantine, State};
 use crate::lambda::HostSide;
+use crate::memory::Regions;
 use crate::observe::DropReason;
 use crate::observe::counters::{Counter, LambdaCounters, LambdaTimes, LcoreCounters};
 use crate::observe::histogram::{self, BUCKETS, Histogram};
 
+mod deployment;
+mod memory;
 mod print;
+
+pub use deployment::{DeploymentStats, RuleStats};
+pub use memory::RegionStats;
 
 /// Everything that `lnic stats` shows. Counts are since start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +35,7 @@ pub struct Snapshot {
     pub scheduling: String,
     /// Cycles of a microsecond, to turn NPU time into cycles.
     pub cycles_per_us: u64,
-    /// How frames ended: `received = sent + to_host + dropped` once traffic rests.
+    /// How frames ended: `received + made = sent + to_host + dropped + placed` once traffic rests.
     pub frames: Frames,
     /// Dropped frames by reason; reasons that never happened are left out.
     pub drops: BTreeMap<String, u64>,
@@ -40,8 +47,12 @@ pub struct Snapshot {
     pub lambdas: Vec<LambdaStats>,
     /// Frame pools.
     pub pools: Vec<PoolStats>,
+    /// Memory of lambdas by region, nearest tier first; regions that nobody uses are left out.
+    pub regions: Vec<RegionStats>,
     /// Lines that lambdas logged and nobody saw.
     pub log: LogStats,
+    /// What was derived from lambdas and rules together.
+    pub deployment: DeploymentStats,
 }
 
 /// Lines that lambdas logged and nobody saw.
@@ -70,8 +81,20 @@ pub struct Frames {
     pub pongs: u64,
     /// λ-RPC requests for a lambda that is not deployed.
     pub unknown_lambda: u64,
-    /// λ-RPC requests in several fragments, refused.
-    pub multi_fragment: u64,
+    /// Frames that became part of a message, or were a word about one.
+    pub placed: u64,
+    /// Of those placed: by a DMA engine.
+    pub placed_by_engine: u64,
+    /// Frames that the appliance made: fragments of replies, and words about messages.
+    pub made: u64,
+    /// Messages that ran: of several frames, at most once, or for a lambda with slots.
+    pub messages: u64,
+    /// Replies that left in several fragments.
+    pub long_replies: u64,
+    /// Fragments of replies that left without a copy.
+    pub sent_in_place: u64,
+    /// Requests answered by a challenge, because the reply was too long for a source without a cookie.
+    pub challenged: u64,
 }
 
 /// A port as its driver counts.
@@ -217,7 +240,7 @@ pub struct LcoreSource {
 }
 
 /// What a lambda is, as it was deployed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct LambdaSource {
     /// Name from the configuration.
     pub name: String,
@@ -227,10 +250,12 @@ pub struct LambdaSource {
     pub weight: u32,
     /// Time that an invocation may take, in µs.
     pub budget_us: u32,
-    /// `pinned` or `replicated`.
+    /// `pinned`, `shared` or `replicated`.
     pub concurrency: &'static str,
     /// Islands whose NPUs may run it.
     pub islands: Vec<String>,
+    /// What the compiler found and decided; one for all that share it.
+    pub inspection: Arc<Inspection>,
 }
 
 /// Where a snapshot comes from. Shared by those who ask; nobody waits for an lcore.
@@ -251,11 +276,32 @@ pub struct Sources {
     pub ports: Vec<Box<dyn Fn() -> PortStats + Send + Sync>>,
     /// Reads a pool's use.
     pub pools: Vec<Box<dyn Fn() -> PoolStats + Send + Sync>>,
+    /// Memory of lambdas.
+    pub regions: Regions,
+    /// Names of islands.
+    pub islands: Vec<String>,
     /// What lambdas log.
     pub host: HostSide,
+    /// What was derived from lambdas and rules together.
+    pub deployment: DeploymentStats,
 }
 
 impl Sources {
+    /// What is known of a lambda; `None` if there is none of this name.
+    #[must_use]
+    pub fn inspect(&self, name: &str) -> Option<Inspection> {
+        let lambda = self.lambdas.iter().find(|lambda| lambda.name == name)?;
+        let alike = |other: &&LambdaSource| Arc::ptr_eq(&other.inspection, &lambda.inspection);
+        let rules = &self.deployment.rules;
+        let deployed = DeployedInspection {
+            name: name.to_owned(),
+            parser_plan: self.deployment.parser.clone(),
+            rules: BeforeAfter { before: rules.rules_before as f64, after: rules.rules as f64 },
+            copies: BeforeAfter { before: self.lambdas.iter().filter(alike).count() as f64, after: 1.0 },
+        };
+        Some(Inspection { deployed: Some(deployed), ..(*lambda.inspection).clone() })
+    }
+
     /// Sums up.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -284,7 +330,13 @@ impl Sources {
                 answered: sum(|counters| &counters.answered),
                 pongs: sum(|counters| &counters.pongs),
                 unknown_lambda: sum(|counters| &counters.unknown_lambda),
-                multi_fragment: sum(|counters| &counters.multi_fragment),
+                placed: sum(|counters| &counters.placed),
+                placed_by_engine: sum(|counters| &counters.placed_by_engine),
+                made: sum(|counters| &counters.made),
+                messages: sum(|counters| &counters.messages),
+                long_replies: sum(|counters| &counters.long_replies),
+                sent_in_place: sum(|counters| &counters.sent_in_place),
+                challenged: sum(|counters| &counters.challenged),
             },
             drops,
             ports: self.ports.iter().map(|read| read()).collect(),
@@ -294,7 +346,9 @@ impl Sources {
                 .map(|(slot, lambda)| self.lambda(LambdaSlot::new(slot), lambda))
                 .collect(),
             pools: self.pools.iter().map(|read| read()).collect(),
+            regions: memory::stats(&self.regions, &self.islands),
             log: LogStats { limited: self.host.lines_limited(), lost: self.host.lines_lost() },
+            deployment: self.deployment.clone(),
         }
     }
 

@@ -19,6 +19,7 @@ mod ports;
 mod rules;
 mod scheduling;
 mod system;
+mod tenants;
 
 #[cfg(test)]
 mod tests;
@@ -26,10 +27,12 @@ mod tests;
 pub use devargs::{Devargs, DeviceKind};
 pub use dispatchers::DispatcherSpec;
 pub use islands::{IslandSpec, NpuSpec};
-pub use lambdas::{Concurrency, LambdaSpec};
+pub use lambdas::LambdaSpec;
 pub use lcores::{Lcore, Lcores};
-pub use memory::{HugepageMode, Memory, NoHugepages, Pages, SMALL_PAGE_BYTES};
+pub use lnic_compiler::placement::{Concurrency, LayoutWish};
+pub use memory::{HugepageMode, Memory, NoHugepages, Pages, SMALL_PAGE_BYTES, Tiers};
 pub use scheduling::{Budget, Quarantine, Scheduling, SchedulingMode};
+pub use tenants::TenantSpec;
 
 /// Where a configuration that names none has its control socket.
 pub const DEFAULT_SOCKET: &str = "/run/lnic/lnic.sock";
@@ -51,6 +54,8 @@ pub struct Topology {
     pub idle: Idle,
     /// UDP port of λ-RPC on the ports' own addresses.
     pub rpc_port: u16,
+    /// Bounds of messages, for each lcore that polls.
+    pub messages: MessageLimits,
     /// How requests get to lambdas.
     pub scheduling: Scheduling,
     /// When a lambda that fails is taken out of service.
@@ -63,6 +68,8 @@ pub struct Topology {
     pub npus: Vec<NpuSpec>,
     /// Dispatchers; none in run-to-completion.
     pub dispatchers: Vec<DispatcherSpec>,
+    /// Whose lambdas share a quota of memory; one is named "default".
+    pub tenants: Vec<TenantSpec>,
     /// Ports; [`PortId`]s are places in this list.
     pub ports: Vec<PortSpec>,
     /// Lambdas; [`LambdaSlot`]s are places in this list.
@@ -103,6 +110,36 @@ pub enum Sleep {
     Timer,
     /// It polls for ever.
     Never,
+}
+
+/// Bounds of messages of λ-RPC, for each lcore that polls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Messages of several frames, requests and replies, at a time.
+    pub exchanges: u32,
+    /// Sessions whose at-most-once requests are remembered.
+    pub sessions: u32,
+    /// Bytes of their replies.
+    pub reply_cache_bytes: u32,
+    /// Parts of messages without a CRC are dropped.
+    pub require_crc: bool,
+    /// DMA engines that place payloads, as DPDK names them: one for each lcore that polls, as far as they go.
+    pub copy_engines: Vec<String>,
+    /// What is shorter, the lcore copies itself.
+    pub copy_engine_bytes: u32,
+}
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        Self {
+            exchanges: 256,
+            sessions: 4096,
+            reply_cache_bytes: 4 << 20,
+            require_crc: true,
+            copy_engines: Vec::new(),
+            copy_engine_bytes: 512,
+        }
+    }
 }
 
 /// One port.
@@ -218,9 +255,13 @@ impl Topology {
     #[must_use]
     pub fn has_pci(&self) -> bool {
         let on_a_bus = |kind: &DeviceKind| matches!(kind, DeviceKind::Pci { .. } | DeviceKind::OtherBus);
-        self.ports
-            .iter()
-            .any(|port| matches!(&port.driver, Driver::Dpdk(devargs) if on_a_bus(devargs.kind())))
+        let engines = self.messages.copy_engines.iter();
+        // Engines without a bus are devices of software, and named after their driver.
+        engines.clone().any(|engine| engine.starts_with(|first: char| first.is_ascii_digit()))
+            || self
+                .ports
+                .iter()
+                .any(|port| matches!(&port.driver, Driver::Dpdk(devargs) if on_a_bus(devargs.kind())))
     }
 
     /// Queue pairs to ask a port's device for. The device may have fewer where it does not say so in its arguments.

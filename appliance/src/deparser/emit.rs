@@ -32,11 +32,11 @@ pub(super) fn write<F: Frame>(
     };
     let pseudo = match layout.ip {
         Ip::None => 0,
-        Ip::V4 => ipv4(&mut bytes[layout.network..], layout, headers, offload),
-        Ip::V6 => ipv6(&mut bytes[layout.network..], layout, headers),
+        Ip::V4 => ipv4(&mut bytes[layout.network..], 0, layout, headers, offload),
+        Ip::V6 => ipv6(&mut bytes[layout.network..], 0, layout, headers),
     };
     if layout.udp {
-        udp(&mut bytes[layout.transport..], headers, pseudo, message_sum, payload, offload);
+        udp(&mut bytes[layout.transport..], 0, headers, pseudo, message_sum, payload, offload);
     } else if layout.tcp {
         let segment = &mut bytes[layout.transport..];
         segment[16..18].fill(0);
@@ -49,6 +49,34 @@ pub(super) fn write<F: Frame>(
         l3_bytes: (layout.transport - layout.network) as u16,
         ipv4: layout.ip == Ip::V4,
         udp: layout.udp,
+    }));
+}
+
+/// Writes the headers in front of a datagram that is in place, all but its last `apart` bytes, which are appended afterwards. Those
+/// can be only where the port makes checksums.
+pub(super) fn enclose<F: Frame>(
+    frame: &mut F,
+    apart: usize,
+    layout: &Layout,
+    headers: &Headers,
+    source_mac: [u8; 6],
+    offload: bool,
+) {
+    let bytes = frame.bytes_mut();
+    ethernet(bytes, layout, headers, source_mac);
+    let pseudo = match layout.ip {
+        Ip::None => 0,
+        Ip::V4 => ipv4(&mut bytes[layout.network..], apart, layout, headers, offload),
+        Ip::V6 => ipv6(&mut bytes[layout.network..], apart, layout, headers),
+    };
+    let sum = if offload { 0 } else { checksum::add(0, &bytes[layout.payload..]) };
+    udp(&mut bytes[layout.transport..], apart, headers, pseudo, sum, &[], offload);
+    #[expect(clippy::cast_possible_truncation, reason = "header lengths")]
+    frame.set_tx_offload(offload.then_some(ChecksumOffload {
+        l2_bytes: layout.network as u8,
+        l3_bytes: (layout.transport - layout.network) as u16,
+        ipv4: layout.ip == Ip::V4,
+        udp: true,
     }));
 }
 
@@ -73,12 +101,13 @@ fn ethernet(bytes: &mut [u8], layout: &Layout, headers: &Headers, source_mac: [u
     }
 }
 
-/// Writes the fixed IPv4 header before its options; returns the sum of the pseudo-header.
+/// Writes the fixed IPv4 header before its options, of a packet of which `apart` bytes are elsewhere; returns the sum of the
+/// pseudo-header.
 #[inline]
-fn ipv4(ip: &mut [u8], layout: &Layout, headers: &Headers, offload: bool) -> u64 {
+fn ipv4(ip: &mut [u8], apart: usize, layout: &Layout, headers: &Headers, offload: bool) -> u64 {
     let fields = &headers.ipv4;
     let header_bytes = layout.transport - layout.network;
-    let total = to_u16(ip.len());
+    let total = to_u16(ip.len() + apart);
     #[expect(clippy::cast_possible_truncation, reason = "at most 60")]
     let words = (header_bytes / 4) as u8;
     let protocol = upper_layer(headers, layout.udp, layout.tcp);
@@ -105,32 +134,40 @@ fn ipv4(ip: &mut [u8], layout: &Layout, headers: &Headers, offload: bool) -> u64
         checksum::finish(checksum::add(fixed, &ip[20..header_bytes]))
     };
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    let upper_bytes = to_u16(ip.len() - header_bytes);
+    let upper_bytes = to_u16(ip.len() + apart - header_bytes);
     addresses + u64::from(upper_bytes) + u64::from(protocol)
 }
 
-/// Writes the fixed IPv6 header before its extension headers; returns the sum of the pseudo-header.
+/// The same of IPv6 before its extension headers.
 #[inline]
-fn ipv6(ip: &mut [u8], layout: &Layout, headers: &Headers) -> u64 {
+fn ipv6(ip: &mut [u8], apart: usize, layout: &Layout, headers: &Headers) -> u64 {
     let fields = &headers.ipv6;
     let protocol = upper_layer(headers, layout.udp, layout.tcp);
     let first = 6 << 28 | u32::from(fields.traffic_class) << 20 | fields.flow_label & 0xF_FFFF;
     ip[0..4].copy_from_slice(&first.to_be_bytes());
-    let payload_length = to_u16(ip.len() - 40);
+    let payload_length = to_u16(ip.len() + apart - 40);
     ip[4..6].copy_from_slice(&payload_length.to_be_bytes());
     ip[6] = if layout.extension > 0 { layout.next_header } else { protocol };
     ip[7] = fields.hop_limit;
     ip[8..24].copy_from_slice(&fields.source);
     ip[24..40].copy_from_slice(&fields.destination);
-    let upper_bytes = ip.len() - (layout.transport - layout.network);
+    let upper_bytes = ip.len() + apart - (layout.transport - layout.network);
     let source = checksum::add(upper_bytes as u64 + u64::from(protocol), &fields.source);
     checksum::add(source, &fields.destination)
 }
 
 /// Writes the UDP header. `message_sum` is that of what lies between it and the payload.
 #[inline]
-fn udp(datagram: &mut [u8], headers: &Headers, pseudo: u64, message_sum: u64, payload: &[u8], offload: bool) {
-    let length = to_u16(datagram.len());
+fn udp(
+    datagram: &mut [u8],
+    apart: usize,
+    headers: &Headers,
+    pseudo: u64,
+    message_sum: u64,
+    payload: &[u8],
+    offload: bool,
+) {
+    let length = to_u16(datagram.len() + apart);
     let (source, destination) = (headers.udp.source_port, headers.udp.destination_port);
     datagram[0..2].copy_from_slice(&source.to_be_bytes());
     datagram[2..4].copy_from_slice(&destination.to_be_bytes());

@@ -72,6 +72,42 @@ pub fn deparse_own<F: Frame>(
     write(frame, parsed, layout, headers, &[], exit.interface.mac, exit)
 }
 
+/// Makes `frame`, whatever it holds, a UDP datagram of so many bytes between the addresses of `headers`, which are those that it
+/// leaves with. `fill` writes the datagram in its place. On `Err` there is nothing to send.
+pub fn enclose<F: Frame>(
+    frame: &mut F,
+    headers: &Headers,
+    datagram_bytes: usize,
+    exit: &Exit<'_>,
+    fill: impl FnOnce(&mut [u8]) -> Option<()>,
+) -> Result<(), Refusal> {
+    enclose_before(frame, headers, datagram_bytes, 0, exit, fill)
+}
+
+/// The same of a datagram whose last `apart` bytes are going to be appended to the frame: `fill` writes what is before them. Only for
+/// ports that make checksums.
+pub fn enclose_before<F: Frame>(
+    frame: &mut F,
+    headers: &Headers,
+    datagram_bytes: usize,
+    apart: usize,
+    exit: &Exit<'_>,
+    fill: impl FnOnce(&mut [u8]) -> Option<()>,
+) -> Result<(), Refusal> {
+    let addresses = Headers { rpc: lnic_abi::Rpc::default(), tcp: lnic_abi::Tcp::default(), ..*headers };
+    let layout = Layout::plan(&Parsed::default(), &addresses, datagram_bytes, Kept::Nothing);
+    let Some(layout) = layout.filter(|layout| layout.udp) else { return Err(Refusal::Headers) };
+    if apart > datagram_bytes || (apart > 0 && !exit.tx_checksum) {
+        return Err(Refusal::Headers);
+    }
+    if layout.bytes() - layout.network > usize::from(exit.mtu) || !frame.resize(layout.bytes() - apart) {
+        return Err(Refusal::TooLarge);
+    }
+    fill(&mut frame.bytes_mut()[layout.payload..]).ok_or(Refusal::TooLarge)?;
+    emit::enclose(frame, apart, &layout, &addresses, exit.interface.mac, exit.tx_checksum);
+    Ok(())
+}
+
 #[inline]
 fn write<F: Frame>(
     frame: &mut F,

@@ -5,7 +5,7 @@ use lnic_abi::PAYLOAD_CAPACITY;
 
 use crate::ids::{LambdaRef, PortId};
 use crate::island::Loaded;
-use crate::message::Terms;
+use crate::message::{SlotRef, Terms};
 use crate::observe::DropReason;
 use crate::parser::Parsed;
 
@@ -64,6 +64,19 @@ pub struct Request {
     pub arrival_ns: u64,
     /// What its caller asks for.
     pub terms: Terms,
+    /// Most bytes of a reply's datagram that its source may get.
+    pub reply_bytes: u32,
+    /// It came through the message server, which gets its reply.
+    pub message: Option<MessageRef>,
+}
+
+/// A message, as those who run it know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageRef {
+    /// What its poller knows it by: its place, and which message had the place.
+    pub call: Ticket,
+    /// Where it lies in the lambda's memory; `None` if it is the frame's payload.
+    pub slot: Option<SlotRef>,
 }
 
 /// How a frame ends.
@@ -75,6 +88,24 @@ pub enum End {
     ToHost(PortId),
     /// Is dropped.
     Drop(DropReason),
+    /// A message was answered: the reply is in its slot, or the last bytes of the frame. For its poller.
+    Reply {
+        /// What the reply's header says: status and time.
+        aux: u32,
+        /// Bytes of the reply.
+        bytes: u32,
+    },
+    /// A message did not run. For its poller.
+    Refused {
+        /// What the caller is told.
+        status: u8,
+        /// When to ask again.
+        retry_us: u16,
+    },
+    /// A message ran and is not answered. For its poller.
+    Silent,
+    /// The reply is too long for a source without a cookie; the frame, from this port, is the request. For its poller.
+    Challenge(PortId),
 }
 
 /// A suspended request, as its NPU knows it. A stale one means nothing.

@@ -14,5 +14,5 @@ mod sync {
 }
 
 pub use doorbell::Doorbell;
-pub use job::{Call, End, Errand, Job, Request, Route, Ticket};
+pub use job::{Call, End, Errand, Job, MessageRef, Request, Route, Ticket};
 pub use link::{Client, Flushed, Jobs, Lost, Server, Sink, Source, memory};

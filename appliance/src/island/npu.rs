@@ -5,6 +5,7 @@ use lnic_abi as abi;
 use crate::ids::{Generation, LambdaId, LambdaRef};
 use crate::lambda::{Answer, Failure, Instance, PendingCall, Run, extract};
 use crate::matcher::Parameters;
+use crate::message::SlotRef;
 use crate::parser::Parsed;
 
 /// Part of its nominal fuel that a lambda keeps however slow its instructions are.
@@ -27,6 +28,8 @@ pub struct Task<'a> {
     pub parameters: &'a Parameters,
     /// Most payload bytes that may leave.
     pub capacity: u32,
+    /// The message, if it is not the frame's payload: it is in the lambda's memory already, and so will be the reply.
+    pub slot: Option<SlotRef>,
 }
 
 /// Another lambda's call to run on.
@@ -42,10 +45,17 @@ pub struct CallTask<'a> {
 pub enum Outcome<'a> {
     /// FORWARD: send what the headers say.
     Forward {
-        /// Headers as the lambda left them.
+        /// Headers as the lambda left them; those that it does not touch, as they came.
         headers: &'a mut abi::Headers,
         /// Payload that leaves.
         payload: &'a [u8],
+    },
+    /// FORWARD of a message in a slot: the reply is in the slot.
+    Answer {
+        /// Headers as the lambda left them.
+        headers: &'a mut abi::Headers,
+        /// Bytes of the reply.
+        bytes: u32,
     },
     /// DROP.
     Drop,
@@ -155,7 +165,7 @@ impl Npu {
             return (Outcome::BadVerdict, 0);
         }
         let run = instance.run(task.time_ns);
-        loaded.judge(context, run, task.capacity)
+        loaded.judge(context, run, Some(task))
     }
 
     /// Runs a lambda on another's call.
@@ -167,22 +177,23 @@ impl Npu {
             return (Outcome::BadVerdict, 0);
         }
         let run = instance.run(task.time_ns);
-        loaded.judge(context, run, abi::PAYLOAD_CAPACITY as u32)
+        loaded.judge(context, run, None)
     }
 
-    /// Goes on with a suspended lambda. The fuel is that of the whole invocation.
+    /// Goes on with a suspended lambda: with the `task` that it runs on, if that is a frame. The fuel is that of the whole
+    /// invocation.
     pub fn resume(
         &mut self,
         lambda: LambdaRef,
         context: Context,
         answer: Answer<'_>,
-        capacity: u32,
+        task: Option<&Task<'_>>,
     ) -> (Outcome<'_>, u64) {
         let Some(loaded) = self.loaded(lambda) else { return (Outcome::Gone, 0) };
         let Some(instance) = loaded.instance(context.0) else { return (Outcome::Gone, 0) };
         let run = instance.resume(answer);
         loaded.free |= 1 << context.0;
-        loaded.judge(context.0, run, capacity)
+        loaded.judge(context.0, run, task)
     }
 
     /// What a suspended lambda asks for.
@@ -231,7 +242,7 @@ impl Loaded {
 
     /// `context` is among those that are free, and stays there unless it is suspended.
     #[inline]
-    fn judge(&mut self, context: u8, run: Run, capacity: u32) -> (Outcome<'_>, u64) {
+    fn judge(&mut self, context: u8, run: Run, task: Option<&Task<'_>>) -> (Outcome<'_>, u64) {
         if run == Run::Suspended {
             self.free &= !(1 << context);
             let fuel = self.instance(context).map_or(0, |instance| instance.fuel_used());
@@ -239,11 +250,26 @@ impl Loaded {
         }
         let Some(instance) = self.instance(context) else { return (Outcome::Gone, 0) };
         let fuel = instance.fuel_used();
+        let extracted = instance.headers();
+        let capacity = task.map_or(abi::PAYLOAD_CAPACITY as u32, |task| {
+            task.slot.map_or(task.capacity, |slot| slot.capacity)
+        });
         let outcome = match run {
             Run::Verdict(abi::FORWARD) => match instance.io() {
                 Some(io) if io.match_data.length <= capacity => {
+                    if let Some(Task { slot: Some(_), bytes, parsed, time_ns, .. }) = task {
+                        extract::complete(bytes, parsed, *time_ns, extracted, io.headers);
+                        let outcome = Outcome::Answer { bytes: io.match_data.length, headers: io.headers };
+                        return (outcome, fuel);
+                    }
                     match io.payload.get(..io.match_data.length as usize) {
-                        Some(payload) => Outcome::Forward { headers: io.headers, payload },
+                        Some(payload) => {
+                            if let Some(task) = task {
+                                let (bytes, parsed) = (task.bytes, task.parsed);
+                                extract::complete(bytes, parsed, task.time_ns, extracted, io.headers);
+                            }
+                            Outcome::Forward { headers: io.headers, payload }
+                        }
                         None => Outcome::BadVerdict,
                     }
                 }
@@ -298,10 +324,13 @@ impl Loaded {
 /// Writes headers, match data and payload into the lambda's memory. False if the payload does not fit.
 #[inline]
 fn prepare(instance: &mut Instance, task: &Task<'_>, payload: &[u8], id: LambdaId) -> bool {
+    let headers = instance.headers();
     let Some(io) = instance.io() else { return false };
+    // A message in a slot is where it belongs.
+    let payload = if task.slot.is_some() { &[] } else { payload };
     let Some(place) = io.payload.get_mut(..payload.len()) else { return false };
     place.copy_from_slice(payload);
-    extract::extract(task.bytes, task.parsed, task.time_ns, io.headers);
+    extract::extract_only(task.bytes, task.parsed, task.time_ns, headers, io.headers);
     let data = io.match_data;
     data.payload = io.payload_address;
     #[expect(clippy::cast_possible_truncation, reason = "the payload fits the I/O area")]
@@ -310,6 +339,9 @@ fn prepare(instance: &mut Instance, task: &Task<'_>, payload: &[u8], id: LambdaI
         data.parameters_length = task.parameters.as_slice().len() as u32;
     }
     data.capacity = task.capacity;
+    if let Some(slot) = task.slot {
+        (data.payload, data.length, data.capacity) = (slot.address, slot.bytes, slot.capacity);
+    }
     data.lambda_id = id.raw();
     data.rule = task.rule;
     data.parameters = *task.parameters.padded();

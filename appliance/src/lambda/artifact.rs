@@ -5,10 +5,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use lnic_compiler::HeaderUse;
+use wasmparser::{Data, DataKind, Operator, Payload};
 use wasmtime::Module;
 
-use super::slab::CodeSlice;
+use super::code::CodeSlice;
 use super::{Engine, Limits, PrepareError, Shape, verify};
+use crate::memory::{self, MemoryPlan, PlanError, Tier};
 
 /// Compiled code of a lambda with its entry and shape. Cheap to clone.
 ///
@@ -20,17 +23,45 @@ struct Compiled {
     code: Vec<u8>,
     entry: String,
     shape: Shape,
+    plan: Arc<MemoryPlan>,
 }
 
 impl Artifact {
-    /// Verifies and compiles; takes milliseconds, never on an lcore.
+    /// Verifies and compiles; takes milliseconds, never on an lcore. Its memory is dense, in EMEM.
     pub fn compile(engine: &Engine, wasm: &[u8], entry: &str, limits: &Limits) -> Result<Self, PrepareError> {
         let shape = verify(wasm, entry, limits)?;
-        Ok(Self::new(compile(engine, wasm)?, entry, shape))
+        let plan = Arc::new(MemoryPlan::dense(Tier::Emem, planned_bytes(&shape)));
+        Ok(Self::new(compile(engine, wasm)?, entry, shape, &plan))
     }
 
-    pub(super) fn new(code: Vec<u8>, entry: &str, shape: Shape) -> Self {
-        Self(Arc::new(Compiled { code, entry: entry.to_owned(), shape }))
+    /// The same, with a memory by plan.
+    pub fn compile_with(
+        engine: &Engine,
+        wasm: &[u8],
+        entry: &str,
+        limits: &Limits,
+        plan: &Arc<MemoryPlan>,
+    ) -> Result<Self, PrepareError> {
+        let shape = judge(wasm, entry, limits, plan)?;
+        Ok(Self::new(compile(engine, wasm)?, entry, shape, plan))
+    }
+
+    pub(super) fn new(code: Vec<u8>, entry: &str, shape: Shape, plan: &Arc<MemoryPlan>) -> Self {
+        Self(Arc::new(Compiled { code, entry: entry.to_owned(), shape, plan: Arc::clone(plan) }))
+    }
+
+    /// With what an analysis found about the headers that the lambda touches. It need not be believed: a lambda that touches
+    /// others sees zeros there, and what it writes there counts for nothing.
+    #[must_use]
+    pub fn with_header_use(self, header_use: HeaderUse) -> Self {
+        let shape = Shape { header_use, ..self.0.shape };
+        let compiled = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Compiled {
+            code: shared.code.clone(),
+            entry: shared.entry.clone(),
+            shape,
+            plan: Arc::clone(&shared.plan),
+        });
+        Self(Arc::new(Compiled { shape, ..compiled }))
     }
 
     /// What the verifier found.
@@ -49,6 +80,10 @@ impl Artifact {
         &self.0.entry
     }
 
+    pub(super) fn plan(&self) -> &Arc<MemoryPlan> {
+        &self.0.plan
+    }
+
     pub(super) fn load(&self, engine: &Engine) -> Result<Code, PrepareError> {
         load(engine, &self.0.code)
     }
@@ -58,6 +93,51 @@ impl fmt::Debug for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Artifact({:?}, {} bytes)", self.0.entry, self.0.code.len())
     }
+}
+
+/// Judges a module, and whether its memory can be by this plan.
+pub(super) fn judge(
+    wasm: &[u8],
+    entry: &str,
+    limits: &Limits,
+    plan: &MemoryPlan,
+) -> Result<Shape, PrepareError> {
+    let shape = verify(wasm, entry, limits)?;
+    memory::judge(plan)?;
+    if plan.bytes() != planned_bytes(&shape) {
+        let other = PlanError::OtherSize { plan: plan.bytes(), module: shape.memory_bytes };
+        return Err(other.into());
+    }
+    if !plan.is_dense() && has_active_segments(wasm, plan.windows[0].bytes) {
+        return Err(PlanError::ActiveSegments.into());
+    }
+    Ok(shape)
+}
+
+/// Bytes of a plan for a module.
+fn planned_bytes(shape: &Shape) -> u64 {
+    shape.memory_bytes.max(1).next_multiple_of(memory::GRANULE_BYTES as u64)
+}
+
+/// Does a module that was verified have data segments behind the first `own_bytes`, which are each instance's own? What cannot be
+/// read, or has no constant address, counts as yes.
+fn has_active_segments(wasm: &[u8], own_bytes: u64) -> bool {
+    let is_own = |data: &Data<'_>| match &data.kind {
+        DataKind::Passive => true,
+        DataKind::Active { offset_expr, .. } => match offset_expr.get_operators_reader().read() {
+            Ok(Operator::I32Const { value }) => {
+                u64::from(value.cast_unsigned()) + data.data.len() as u64 <= own_bytes
+            }
+            _ => false,
+        },
+    };
+    wasmparser::Parser::new(0).parse_all(wasm).any(|payload| match payload {
+        Ok(Payload::DataSection(segments)) => {
+            segments.into_iter().any(|segment| !segment.is_ok_and(|segment| is_own(&segment)))
+        }
+        Ok(_) => false,
+        Err(_) => true,
+    })
 }
 
 /// A module and the memory that its code lies in.

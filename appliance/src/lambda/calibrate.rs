@@ -5,13 +5,17 @@
 //! budget after the time that was asked for. Code that does several things at once ends sooner; guessed branches take a third
 //! longer, chains of loads twice as long, and what misses the caches three times.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::{Instance, Store, StoreLimits, TypedFunc};
 
 use super::artifact;
 use super::host::{Host, HostSide};
+use super::linear::Offer;
 use super::{Engine, PrepareError};
+use crate::ids::NpuId;
+use crate::memory::{Account, Deployment, MemoryPlan, Regions, Tier};
 
 /// Fuel of one measurement: some 20 µs, where the 0.5 µs that running out of it takes do not count.
 const SAMPLE_FUEL: u64 = 100_000;
@@ -71,7 +75,11 @@ pub fn fuel_per_us(engine: &Engine) -> Result<Calibration, PrepareError> {
     engine.prepare_thread();
     let code = artifact::own(engine, &PROBES)?;
     let mut store = Store::new(engine.raw(), Host::new(StoreLimits::default(), HostSide::detached()));
+    let plan = Arc::new(MemoryPlan::dense(Tier::Local, 64 << 10));
+    let deployment = Deployment::new(&Regions::standalone(), &plan, Account::unlimited("calibration"))?;
+    let offer = Offer::new(deployment.seat(NpuId::new(0)).memory()?);
     let instance = Instance::new(&mut store, &code.module, &[]).map_err(failed)?;
+    drop(offer);
     let mut probes = Vec::with_capacity(LOOPS.len());
     for name in LOOPS {
         probes.push(instance.get_typed_func::<(), ()>(&mut store, name).map_err(failed)?);

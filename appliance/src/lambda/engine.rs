@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use wasmtime::{Config, Linker, OptLevel, WasmBacktraceDetails};
 
+use super::code::CodeSlabs;
 use super::cost;
 use super::host::{self, Host};
-use super::slab::{CodeSlabs, MemorySlabs};
+use super::linear::Offered;
 
 /// The machine cannot run the engine.
 #[derive(Debug, thiserror::Error)]
 #[error("lambda engine: {0}")]
 pub struct EngineError(String);
 
-/// Compiles lambdas and owns their settings, and the slabs that their code and memory lie in. Cheap to clone.
+/// Compiles lambdas and owns their settings, and the slabs that their code lies in. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
@@ -36,8 +37,8 @@ impl Engine {
         config.wasm_threads(true);
         // Memories of just the bytes that a lambda needs.
         config.wasm_custom_page_sizes(true);
-        // Dense layout: no reservation and no guard, so memories lie side by side in slabs, every access is checked against the
-        // bound, and there is no gap inside a memory where a host-side memory.fill could fault.
+        // No reservation and no guard: memories lie side by side in slabs, and every access is checked against the bound. There is
+        // no gap inside a memory, of windows neither, where a host-side memory.fill could fault.
         config.memory_reservation(0);
         config.memory_reservation_for_growth(0);
         config.memory_guard_size(0);
@@ -61,7 +62,7 @@ impl Engine {
         config.generate_address_map(false);
         // Tens of mappings for all lambdas, not two or three for each.
         let code = CodeSlabs::new();
-        config.with_host_memory(Arc::new(MemorySlabs::new()));
+        config.with_host_memory(Arc::new(Offered));
         config.with_custom_code_memory(Some(Arc::new(code.clone())));
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
         let engine = wasmtime::Engine::new(&config).map_err(failed)?;

@@ -16,6 +16,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use wasmtime::{Caller, Store, TypedFunc};
 
 use super::host::{self, Host};
+use super::linear::Span;
 
 /// A request that a suspended lambda waits on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,9 +180,8 @@ pub(super) async fn call(
 ) -> wasmtime::Result<i32> {
     host::charge(&mut caller, host::CALL_FUEL)?;
     let fuel_left = caller.get_fuel()?;
-    let (memory, host) = host::memory(&mut caller)?;
-    host::range(memory, reply, reply_capacity)?;
-    let request = host::range(memory, request, request_bytes)?;
+    Span::of(&caller, reply, reply_capacity)?;
+    Span::of(&caller, request, request_bytes)?;
     let too_long = |bytes: u32| bytes as usize > abi::PAYLOAD_CAPACITY;
     let timeout_us = match u32::try_from(timeout_us) {
         Ok(timeout_us) if timeout_us > 0 && !too_long(request_bytes) && !too_long(reply_capacity) => {
@@ -190,31 +190,27 @@ pub(super) async fn call(
         _ => return Ok(code(Status::InvalidArgument)),
     };
     // There is none during `init`: nobody would answer.
-    let Some(mut exchange) = host.exchange.take() else { return Ok(code(Status::Unavailable)) };
+    let Some(mut exchange) = caller.data_mut().exchange.take() else { return Ok(code(Status::Unavailable)) };
     exchange.lambda_id = lambda_id;
     exchange.timeout_us = timeout_us;
     exchange.fuel_left = fuel_left;
-    exchange.set_payload(request);
+    exchange.bytes = Span::of(&caller, request, request_bytes)?.read(&caller, &mut exchange.buffer);
     let mailbox = Arc::clone(&exchange.mailbox);
     let _ = mailbox.push(exchange);
     suspend().await;
     let Some(exchange) = mailbox.pop() else { return Ok(code(Status::Unavailable)) };
-    let (memory, host) = host::memory(&mut caller)?;
-    let place = host::range(memory, reply, reply_capacity)?;
+    let place = Span::of(&caller, reply, reply_capacity)?;
     let result = match exchange.outcome {
-        Ok(()) => match place.get_mut(..exchange.bytes) {
-            Some(place) => {
-                place.copy_from_slice(exchange.payload());
-                #[expect(clippy::cast_possible_truncation, reason = "at most PAYLOAD_CAPACITY")]
-                {
-                    exchange.bytes as i32
-                }
+        Ok(()) if place.write(&mut caller, exchange.payload()) => {
+            #[expect(clippy::cast_possible_truncation, reason = "at most PAYLOAD_CAPACITY")]
+            {
+                exchange.bytes as i32
             }
-            None => code(Status::OutOfRange),
-        },
+        }
+        Ok(()) => code(Status::OutOfRange),
         Err(status) => code(status),
     };
-    host.exchange = Some(exchange);
+    caller.data_mut().exchange = Some(exchange);
     Ok(result)
 }
 

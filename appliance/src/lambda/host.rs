@@ -8,6 +8,7 @@ use lnic_abi as abi;
 use wasmtime::{Caller, Linker, Memory, StoreLimits, Trap};
 
 use super::fiber::{self, Exchange};
+use super::linear::Span;
 use crate::ids::LambdaId;
 
 /// Fuel of a call of `lnic.log`: about what it takes.
@@ -119,7 +120,8 @@ impl Host {
         Self { limits, memory: None, time_ns: 0, exchange: None, side, log_due_ns: 0 }
     }
 
-    fn log(&mut self, lambda: LambdaId, text: &[u8]) {
+    fn log(&mut self, text: &[u8]) {
+        let lambda = self.side.lambda;
         let due_ns = self.log_due_ns.max(self.time_ns);
         let shared = &self.side.shared;
         if due_ns - self.time_ns > (LOG_BURST - 1) * LOG_INTERVAL_NS {
@@ -144,18 +146,6 @@ pub(super) fn charge(caller: &mut Caller<'_, Host>, fuel: u64) -> wasmtime::Resu
     }
 }
 
-/// The lambda's memory, and the host's part beside it.
-pub(super) fn memory<'a>(caller: &'a mut Caller<'_, Host>) -> wasmtime::Result<(&'a mut [u8], &'a mut Host)> {
-    let memory = caller.data().memory.ok_or(Trap::MemoryOutOfBounds)?;
-    Ok(memory.data_and_store_mut(caller))
-}
-
-/// A range of the lambda's memory; out of bounds traps.
-pub(super) fn range(memory: &mut [u8], address: u32, bytes: u32) -> Result<&mut [u8], Trap> {
-    let end = (address as usize).checked_add(bytes as usize).ok_or(Trap::MemoryOutOfBounds)?;
-    memory.get_mut(address as usize..end).ok_or(Trap::MemoryOutOfBounds)
-}
-
 /// Gives lambdas what they may import; the verifier has the same list.
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap(
@@ -163,9 +153,10 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         abi::IMPORT_LOG,
         |mut caller: Caller<'_, Host>, text: u32, bytes: u32| -> wasmtime::Result<()> {
             charge(&mut caller, LOG_FUEL)?;
-            let (memory, host) = memory(&mut caller)?;
-            let lambda = host.side.lambda;
-            host.log(lambda, range(memory, text, bytes)?);
+            let span = Span::of(&caller, text, bytes)?;
+            let mut text = [0; abi::LOG_CAPACITY];
+            let bytes = span.read(&caller, &mut text);
+            caller.data_mut().log(&text[..bytes]);
             Ok(())
         },
     )?;

@@ -1,10 +1,14 @@
 //! Modules that try to break out, hang or kill the process. Each case names what it tries.
 
 use lnic_abi as abi;
+use lnic_compiler::HeaderUse;
 
 use super::*;
 
 mod calls;
+mod isolation;
+mod layouts;
+mod sharing;
 
 /// A module with the lambda exports, one page of memory with room for the I/O area, and `body` as its entry.
 fn lambda(body: &str) -> String {
@@ -32,7 +36,11 @@ fn instance(wat: &str, fuel: u64) -> Instance {
     let engine = Engine::new().unwrap();
     engine.prepare_thread();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    Instance::new(&image, fuel, &HostSide::detached()).unwrap()
+    made(&image, fuel).unwrap()
+}
+
+fn made(image: &Image, fuel: u64) -> Result<Instance, PrepareError> {
+    Instance::new(image, fuel, &HostSide::detached(), &image.detached_seat().unwrap())
 }
 
 #[test]
@@ -188,7 +196,7 @@ fn an_init_that_never_ends_is_refused() {
     let wat = module("i32.const 0", "(func (export \"init\") (loop $again (br $again)))", MEMORY);
     let engine = Engine::new().unwrap();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    assert!(matches!(Instance::new(&image, 10_000, &HostSide::detached()), Err(PrepareError::Init(_))));
+    assert!(matches!(made(&image, 10_000), Err(PrepareError::Init(_))));
 }
 
 #[test]
@@ -196,12 +204,12 @@ fn a_memory_without_room_for_the_io_area_is_refused() {
     let wat = lambda("i32.const 0").replace("(i32.const 8192)", "(i32.const 60000)");
     let engine = Engine::new().unwrap();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    let error = Instance::new(&image, 1000, &HostSide::detached()).err().unwrap();
+    let error = made(&image, 1000).err().unwrap();
     assert!(matches!(error, PrepareError::NoRoom { heap_base: 60_000, .. }), "{error}");
     // A heap base that would wrap round is no way in.
     let wat = lambda("i32.const 0").replace("(i32.const 8192)", "(i32.const -64)");
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    assert!(matches!(Instance::new(&image, 1000, &HostSide::detached()), Err(PrepareError::NoRoom { .. })));
+    assert!(matches!(made(&image, 1000), Err(PrepareError::NoRoom { .. })));
 }
 
 #[test]
@@ -209,14 +217,20 @@ fn data_that_does_not_fit_is_an_error_not_a_crash() {
     let wat = module("i32.const 0", "(data (i32.const 65530) \"0123456789\")", MEMORY);
     let engine = Engine::new().unwrap();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    assert!(matches!(Instance::new(&image, 1000, &HostSide::detached()), Err(PrepareError::Instantiate(_))));
+    assert!(matches!(made(&image, 1000), Err(PrepareError::Instantiate(_))));
 }
 
 #[test]
 fn the_verifier_names_what_is_wrong() {
     assert_eq!(
         judge(&lambda("i32.const 0")),
-        Ok(Shape { memory_bytes: 65_536, has_init: false, suspends: false, writable_globals: true })
+        Ok(Shape {
+            memory_bytes: 65_536,
+            has_init: false,
+            suspends: false,
+            writable_globals: true,
+            header_use: HeaderUse::all(),
+        })
     );
     let cases = [
         (lambda("i32.const 0").replace("\"entry\"", "\"other\""), "does not export \"entry\""),
@@ -286,7 +300,7 @@ proptest::proptest! {
         if verify(&wasm, "entry", &limits).is_ok() {
             let engine = Engine::new().unwrap();
             if let Ok(image) = Image::compile(&engine, &wasm, "entry", &limits)
-                && let Ok(mut instance) = Instance::new(&image, 10_000, &HostSide::detached())
+                && let Ok(mut instance) = made(&image, 10_000)
             {
                 let _ = instance.run(0);
             }

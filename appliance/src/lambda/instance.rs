@@ -5,8 +5,10 @@ use wasmtime::{Global, Store, StoreLimitsBuilder, Trap, TypedFunc, Val};
 
 use super::fiber::{self, Answer, Fiber, PendingCall};
 use super::host::{Host, HostSide};
-use super::slab::Window;
+use super::linear::{Offer, Window};
 use super::{Image, PrepareError};
+use crate::memory::{PlanError, Seat};
+use crate::parser::HeaderSet;
 
 /// Why a run gave no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +47,20 @@ pub struct Instance {
     /// Budget of the invocation that runs or ran last.
     granted_fuel: u64,
     fuel_used: u64,
+    /// Headers that it touches.
+    headers: HeaderSet,
     /// Its code; dropped after what runs it.
     _image: Image,
 }
 
 impl Instance {
-    /// Makes an instance and runs its `init`, if it has one, within the budget of one invocation. `init` does not suspend: a
-    /// `call` in it is answered UNAVAILABLE at once.
-    pub fn new(image: &Image, budget_fuel: u64, host: &HostSide) -> Result<Self, PrepareError> {
+    /// Makes an instance with a memory from its seat, and runs its `init`, if it has one, within the budget of one invocation.
+    /// `init` does not suspend: a `call` in it is answered UNAVAILABLE at once.
+    pub fn new(image: &Image, budget_fuel: u64, host: &HostSide, seat: &Seat) -> Result<Self, PrepareError> {
+        let plan = image.plan();
+        if seat.plan() != plan {
+            return Err(PrepareError::OtherPlan { seat: seat.plan().bytes(), own: plan.bytes() });
+        }
         let instantiate = |error: wasmtime::Error| PrepareError::Instantiate(format!("{error:#}"));
         let shape = image.shape();
         let limits = StoreLimitsBuilder::new()
@@ -63,14 +71,18 @@ impl Instance {
             .build();
         let mut store = Store::new(image.engine().raw(), Host::new(limits, host.clone()));
         store.limiter(|host| &mut host.limits);
-        store.set_fuel(budget_fuel).map_err(instantiate)?;
+        // Only data segments run now, which are no larger than the module; init has a budget.
+        store.set_fuel(u64::MAX).map_err(instantiate)?;
         let waits = || PrepareError::Instantiate("it waits".to_owned());
+        let offer = Offer::new(seat.memory()?);
         let instance = if shape.suspends {
             fiber::at_once(image.prepared().instantiate_async(&mut store)).ok_or_else(waits)?
         } else {
             image.prepared().instantiate(&mut store)
         }
         .map_err(instantiate)?;
+        drop(offer);
+        store.set_fuel(budget_fuel).map_err(instantiate)?;
         let missing = |name: &str| PrepareError::Instantiate(format!("export \"{name}\" is missing"));
         let memory =
             instance.get_memory(&mut store, abi::EXPORT_MEMORY).ok_or_else(|| missing(abi::EXPORT_MEMORY))?;
@@ -90,6 +102,12 @@ impl Instance {
                 heap_base,
                 needed: abi::IO_BYTES as u64,
             });
+        }
+        // What lies there is written from outside the lambda's code: by the host, and by each instance on its own NPU.
+        let first = plan.windows.first().map_or(0, |window| window.bytes);
+        let end = (io + abi::IO_BYTES as u64).max(u64::from(stack_top.cast_unsigned()));
+        if !plan.is_dense() && end > first {
+            return Err(PlanError::FirstTooSmall { end, first }.into());
         }
         let window =
             usize::try_from(io)
@@ -125,6 +143,7 @@ impl Instance {
             budget_fuel,
             granted_fuel: budget_fuel,
             fuel_used: 0,
+            headers: HeaderSet::of(&shape.header_use),
             _image: image.clone(),
         })
     }
@@ -138,6 +157,13 @@ impl Instance {
     #[must_use]
     pub fn budget(&self) -> u64 {
         self.budget_fuel
+    }
+
+    /// Headers that it touches, and that are extracted for it.
+    #[must_use]
+    #[inline]
+    pub fn headers(&self) -> HeaderSet {
+        self.headers
     }
 
     /// The I/O area of the lambda's memory: headers, match data, payload. The host writes it before a run and reads it after.

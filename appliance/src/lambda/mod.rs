@@ -1,11 +1,13 @@
 //! Station 5, the code half: from a WebAssembly module to a call that takes tens of nanoseconds.
 //!
 //! [`verify`] judges the bytes before anything is compiled, [`Artifact`] is the compiled code as bytes, [`Image`] the same
-//! loaded, shared by all NPUs, and [`Instance`] is one NPU's copy of the lambda's memory and globals. [`extract`] writes the
-//! header fields that the lambda sees, [`HostSide`] is what it may call, [`calibrate`] turns microseconds into fuel.
+//! loaded, shared by all NPUs, and [`Instance`] is one NPU's copy of the lambda's globals, with a memory that comes from its
+//! [`Seat`](crate::memory::Seat). [`extract`] writes the header fields that the lambda sees, [`HostSide`] is what it may call,
+//! [`calibrate`] turns microseconds into fuel.
 
 mod artifact;
 pub mod calibrate;
+mod code;
 mod cost;
 mod engine;
 pub mod extract;
@@ -13,7 +15,7 @@ mod fiber;
 mod host;
 mod image;
 mod instance;
-mod slab;
+mod linear;
 mod verify;
 mod writable;
 
@@ -26,5 +28,4 @@ pub use fiber::{Answer, PendingCall};
 pub use host::{HostSide, LogLine};
 pub use image::{Image, PrepareError};
 pub use instance::{Failure, Instance, Io, Run};
-pub use slab::gather_heap;
 pub use verify::{Limits, Shape, VerifyError, verify};

@@ -1,6 +1,7 @@
 //! Is this module a lambda? Judged from its bytes, before anything is compiled.
 
 use lnic_abi as abi;
+use lnic_compiler::HeaderUse;
 use wasmparser::types::TypesRef;
 use wasmparser::{ExternalKind, Operator, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures};
 
@@ -47,6 +48,8 @@ pub struct Shape {
     pub suspends: bool,
     /// It may have variables that outlive a run; false only if it is known to have none.
     pub writable_globals: bool,
+    /// Header bytes that it touches; all as long as nobody has analysed it. The others are not extracted for it.
+    pub header_use: HeaderUse,
 }
 
 /// Why a module is not a lambda.
@@ -269,7 +272,13 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
     };
     let writable_globals = index(abi::EXPORT_STACK_POINTER)
         .is_none_or(|stack_pointer| variables.writable(stack_pointer, index(abi::EXPORT_DATA_END)));
-    Ok(Shape { memory_bytes, has_init, suspends: imported.contains(&abi::IMPORT_CALL), writable_globals })
+    Ok(Shape {
+        memory_bytes,
+        has_init,
+        suspends: imported.contains(&abi::IMPORT_CALL),
+        writable_globals,
+        header_use: HeaderUse::all(),
+    })
 }
 
 /// The name of an import that is provided. `function` is its index, as only functions may be imported.

@@ -4,8 +4,8 @@
 
 use wasmparser::{ConstExpr, DataKind, KnownCustom, Name, Operator, Payload};
 
-/// Data segments of constants are named so by the compiler.
-const READ_ONLY: &str = ".rodata";
+/// Data segments of constants are named so by the compiler, or by the SDK: `IMEM_CONST` and its like.
+const READ_ONLY: [&str; 5] = [".rodata", ".local.const", ".ctm.const", ".imem.const", ".emem.const"];
 
 /// What was seen of a module.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Variables {
                     for name in names.into_iter().map_while(Result::ok) {
                         if let Name::Data(segments) = name {
                             let named = segments.into_iter().map_while(Result::ok);
-                            self.names.extend(named.map(|s| (s.index, s.name.starts_with(READ_ONLY))));
+                            self.names.extend(named.map(|s| (s.index, is_constant(s.name))));
                         }
                     }
                 }
@@ -94,6 +94,13 @@ impl Variables {
     }
 }
 
+/// Does the name say that nobody writes the segment?
+fn is_constant(segment: &str) -> bool {
+    READ_ONLY.iter().any(|constant| {
+        segment.strip_prefix(constant).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
 /// The value of an expression that is one `i32.const`.
 fn constant(expression: &ConstExpr<'_>) -> Option<u32> {
     let mut operators = expression.get_operators_reader();
@@ -132,6 +139,10 @@ mod tests {
         assert!(!writable(4096, &ends_at(4096), ""));
         assert!(!writable(4096, &ends_at(4105), text));
         assert!(!writable(4096, &ends_at(4105), &text.replace(".rodata", ".rodata.cst8")));
+        assert!(!writable(4096, &ends_at(4105), &text.replace(".rodata", ".imem.const")));
+        for variables in [".imem", ".imem.constant", ".local", ".const", ".data.const"] {
+            assert!(writable(4096, &ends_at(4105), &text.replace(".rodata", variables)), "{variables}");
+        }
         // One byte of zeroed variables.
         assert!(writable(4096, &ends_at(4106), text));
         assert!(writable(4096, &ends_at(4097), ""));

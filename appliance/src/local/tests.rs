@@ -36,6 +36,8 @@ impl TestFrame {
 }
 
 impl Frame for TestFrame {
+    type External = std::convert::Infallible;
+
     fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,10 +1,13 @@
 //! Station 3: key → rule. The match stage is the only way to invoke a lambda.
 //!
 //! A [`Table`] is built once, off the path, from [`Rule`]s and never changes; the control plane publishes a new one instead.
-//! [`linear`] scans all rules and says what the answer must be; property tests hold the table to it.
+//! [`Table::reduced`] has fewer rules that mean the same. [`linear`] scans all rules and says what the answer must be; property tests hold the table to it.
 
+mod derive;
 mod directory;
 pub mod linear;
+mod reduce;
+mod relate;
 mod rule;
 mod table;
 mod tuple;
@@ -13,6 +16,7 @@ mod tuple;
 mod tests;
 
 pub use directory::Directory;
+pub use reduce::Reduction;
 pub use rule::{Egress, Parameters, PortRange, Prefix, Rule, VlanMatch};
 pub use table::{Match, Table};
 

@@ -122,7 +122,7 @@ impl Rule {
 }
 
 /// Condition on the VLAN tag.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum VlanMatch {
     /// Tagged or not.
     #[default]
@@ -144,7 +144,7 @@ impl VlanMatch {
 }
 
 /// Condition on a UDP or TCP port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PortRange {
     /// Any port, or no transport header at all.
     #[default]
@@ -166,7 +166,7 @@ impl PortRange {
 }
 
 /// An IPv4 or IPv6 prefix. It matches addresses of its own family only: `::/0` matches no IPv4 packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix {
     /// As in a [`Key`]; no bits behind the prefix.
     address: u128,
@@ -216,6 +216,14 @@ impl Prefix {
         self.family == Present::IPV4
     }
 
+    /// The prefix one bit shorter; `None` if there is none.
+    pub(super) fn parent(self) -> Option<Self> {
+        (self.bits() > 0).then(|| {
+            let mask = self.mask << 1;
+            Self { address: self.address & mask, mask, ..self }
+        })
+    }
+
     /// Address, mask and family as a [`Key`] holds them.
     pub(super) fn parts(self) -> (u128, u128, Present) {
         (self.address, self.mask, self.family)
@@ -253,7 +261,7 @@ impl fmt::Display for Prefix {
 }
 
 /// Bytes stored with a rule; they appear in the lambda's match data.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Parameters {
     length: u8,
     bytes: [u8; PARAMETERS_CAPACITY],
@@ -300,7 +308,7 @@ impl fmt::Debug for Parameters {
 }
 
 /// Where a lambda's frame may go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Egress {
     /// Only back to whom the request came from, on the port that it came from.
     #[default]

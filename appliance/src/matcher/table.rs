@@ -4,8 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use super::tuple::{Seeds, Tuple, words};
-use super::{Error, Rule};
-use crate::parser::{Key, Present};
+use super::{Error, Reduction, Rule, derive, reduce};
+use crate::parser::{Key, Plan, Present};
 
 /// Most rules in a table.
 const CAPACITY: usize = 1 << 20;
@@ -34,21 +34,25 @@ pub struct Table {
     /// Best rank first.
     tuples: Box<[Tuple]>,
     seeds: Seeds,
+    plan: Plan,
 }
 
 impl Table {
     /// Builds the table; rules may be given in any order.
     pub fn build(rules: Vec<Rule>) -> Result<Self, Error> {
-        if rules.len() > CAPACITY {
-            return Err(Error::TooMany { rules: rules.len(), limit: CAPACITY });
-        }
-        for (index, rule) in rules.iter().enumerate() {
-            rule.check(index)?;
-        }
-        let mut ranked: Vec<(u32, Rule)> = (0..).zip(rules).collect();
-        ranked.sort_by_key(|(_, rule)| std::cmp::Reverse(rule.priority));
-        let (indexes, rules): (Vec<u32>, Vec<Rule>) = ranked.into_iter().unzip();
+        Ok(Self::of(ranked(rules)?))
+    }
 
+    /// Builds a table of fewer rules where that means the same: every frame gets the same lambda, parameters and egress. Of
+    /// rules that were merged, [`Match::index`] names the first.
+    pub fn reduced(rules: Vec<Rule>) -> Result<(Self, Reduction), Error> {
+        let (rules, reduction) = reduce::reduce(ranked(rules)?);
+        Ok((Self::of(rules), reduction))
+    }
+
+    /// Builds it of rules in order of precedence, each with its place in the source order.
+    fn of(ranked: Vec<(u32, Rule)>) -> Self {
+        let (indexes, rules): (Vec<u32>, Vec<Rule>) = ranked.into_iter().unzip();
         let random = RandomState::new();
         let mut draw = 0u64;
         let seeds = Seeds::new(|| {
@@ -59,7 +63,8 @@ impl Table {
             (0..).zip(&rules).partition(|(_, rule)| rule.is_rpc_only());
         let lambdas = LambdaIds::build(&by_lambda, &seeds);
         let tuples = Tuple::group(general.into_iter(), &seeds);
-        Ok(Self { rules: rules.into(), indexes: indexes.into(), lambdas, tuples, seeds })
+        let plan = derive::plan(&rules);
+        Self { rules: rules.into(), indexes: indexes.into(), lambdas, tuples, seeds, plan }
     }
 
     /// The rule that a frame with this key gets. Costs nanoseconds: the figures and how to measure them stand at
@@ -99,6 +104,13 @@ impl Table {
         best
     }
 
+    /// What the parser has to decode for it: the two belong together.
+    #[inline]
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Rules in the table.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -130,6 +142,19 @@ impl fmt::Debug for Table {
             .field("tuples", &self.tuples())
             .finish_non_exhaustive()
     }
+}
+
+/// Rules in order of precedence, each with its place in the source order.
+fn ranked(rules: Vec<Rule>) -> Result<Vec<(u32, Rule)>, Error> {
+    if rules.len() > CAPACITY {
+        return Err(Error::TooMany { rules: rules.len(), limit: CAPACITY });
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        rule.check(index)?;
+    }
+    let mut ranked: Vec<(u32, Rule)> = (0..).zip(rules).collect();
+    ranked.sort_by_key(|(_, rule)| std::cmp::Reverse(rule.priority));
+    Ok(ranked)
 }
 
 /// Rules whose only condition is a lambda ID.

@@ -10,6 +10,8 @@ use super::*;
 use crate::ids::{LambdaId, LambdaRef, LambdaSlot, PortId};
 use crate::parser::{Key, Present};
 
+mod reduction;
+
 fn lambda(slot: u32) -> LambdaRef {
     LambdaRef { slot: LambdaSlot::new(slot), ..LambdaRef::default() }
 }

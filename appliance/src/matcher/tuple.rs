@@ -3,7 +3,7 @@
 //! A key is seen as six words. What a rule tests exactly (values, prefixes, presence of headers) becomes a mask and a value over
 //! these words; what it tests otherwise (port ranges) is checked on the few candidates that the hash finds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::rule::{PortRange, Rule, VlanMatch};
 use crate::parser::{Key, Present};
@@ -65,8 +65,14 @@ pub(super) fn words(key: &Key) -> Words {
     ]
 }
 
+/// How many tuples rules make.
+pub(super) fn count(rules: &[(u32, Rule)]) -> usize {
+    let general = rules.iter().filter(|(_, rule)| !rule.is_rpc_only());
+    general.map(|(_, rule)| mask_and_value(rule).0).collect::<HashSet<_>>().len()
+}
+
 /// Which bits a rule tests, and what they must be.
-fn mask_and_value(rule: &Rule) -> (Words, Words) {
+pub(super) fn mask_and_value(rule: &Rule) -> (Words, Words) {
     let (mut mask, mut value) = (Key::default(), Key::default());
     let (mut tested, mut present) = (Present::default(), Present::default());
     let mut need = |part| {

@@ -43,8 +43,20 @@ pub struct LcoreCounters {
     pub pongs: Counter,
     /// λ-RPC requests for a lambda that is not deployed, answered UNIMPLEMENTED.
     pub unknown_lambda: Counter,
-    /// λ-RPC requests in several fragments, answered UNIMPLEMENTED.
-    pub multi_fragment: Counter,
+    /// Frames whose payload was placed in a message, or that were a word about one: they end there.
+    pub placed: Counter,
+    /// Of those placed: by a DMA engine.
+    pub placed_by_engine: Counter,
+    /// Frames that the lcore made: fragments of replies, and words about messages.
+    pub made: Counter,
+    /// Messages that were complete, or came through the server for another reason, and ran.
+    pub messages: Counter,
+    /// Replies that left in several fragments.
+    pub long_replies: Counter,
+    /// Fragments of replies that left without a copy: the port read them where they lie.
+    pub sent_in_place: Counter,
+    /// Requests that were answered by a challenge: the reply was too long for a source without a cookie.
+    pub challenged: Counter,
     drops: [Counter; DropReason::ALL.len()],
     /// Breaths that found frames.
     pub busy_breaths: Counter,
@@ -122,7 +134,13 @@ impl LcoreCounters {
             answered: Counter::default(),
             pongs: Counter::default(),
             unknown_lambda: Counter::default(),
-            multi_fragment: Counter::default(),
+            placed: Counter::default(),
+            placed_by_engine: Counter::default(),
+            made: Counter::default(),
+            messages: Counter::default(),
+            long_replies: Counter::default(),
+            sent_in_place: Counter::default(),
+            challenged: Counter::default(),
             drops: std::array::from_fn(|_| Counter::default()),
             busy_breaths: Counter::default(),
             idle_breaths: Counter::default(),

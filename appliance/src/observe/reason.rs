@@ -71,6 +71,20 @@ reasons! {
     RpcLength = "rpc_length",
     /// λ-RPC: the caller asked for no reply (NOREPLY).
     RpcNoReply = "rpc_no_reply",
+    /// λ-RPC message: a fragment without CRC; one flipped bit could place it elsewhere.
+    MessageNoCrc = "message_no_crc",
+    /// λ-RPC message: a fragment that contradicts the others.
+    MessageInconsistent = "message_inconsistent",
+    /// λ-RPC message: there already.
+    MessageDuplicate = "message_duplicate",
+    /// λ-RPC message: a fragment that was not granted.
+    MessageUngranted = "message_ungranted",
+    /// λ-RPC message: refused, and another fragment of it is answered.
+    MessageRefused = "message_refused",
+    /// λ-RPC message: nothing is known of it.
+    MessageUnknown = "message_unknown",
+    /// λ-RPC message: the caller had cancelled it.
+    MessageCancelled = "message_cancelled",
     /// The lambda said DROP.
     LambdaDrop = "lambda_drop",
     /// The lambda trapped, and the frame has no caller to tell.
@@ -87,6 +101,8 @@ reasons! {
     NpuLost = "npu_lost",
     /// The rule's lambda is not there any more.
     LambdaGone = "lambda_gone",
+    /// The pool had no frame for what was to be sent.
+    NoFrame = "no_frame",
     /// The lcore has no queue of the port that it leaves on.
     NoQueue = "no_queue",
     /// The port would not take it: its queue was full.

@@ -10,13 +10,14 @@ use lnic_wire::{checksum, ipv4, ipv6, ipv6_extension};
 
 use super::parse::{at, offset};
 use super::transport::{self, Segment};
-use super::{Interface, Parsed, Present};
+use super::{Interface, IpPlan, Parsed, Present};
 use crate::frame::Checksum;
 use crate::observe::DropReason;
 
 /// IPv4 at `parsed.network`. `unicast`: the frame was sent to one station.
 #[inline(always)]
 pub(super) fn ipv4(
+    plan: &IpPlan,
     bytes: &[u8],
     ip: Checksum,
     l4: Checksum,
@@ -28,6 +29,11 @@ pub(super) fn ipv4(
     let Some(header) = at::<{ ipv4::HEADER_BYTES }>(bytes, network) else {
         return Err(DropReason::Truncated);
     };
+    let destination = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
+    let own = interface.owns_ipv4(Ipv4Addr::from_bits(destination));
+    if !plan.wanted && !own {
+        return Err(DropReason::Unmatched);
+    }
     let header_bytes = usize::from(header[0] & 15) * 4;
     let total_bytes = usize::from(u16::from_be_bytes([header[2], header[3]]));
     if header[0] >> 4 != 4 || header_bytes < ipv4::HEADER_BYTES || total_bytes < header_bytes {
@@ -56,7 +62,6 @@ pub(super) fn ipv4(
         return Err(DropReason::SourceRoute);
     }
     let source = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
-    let destination = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
     parsed.key.source = mapped(source);
     parsed.key.destination = mapped(destination);
     parsed.key.protocol = header[9];
@@ -74,14 +79,15 @@ pub(super) fn ipv4(
         pseudo: u64::from(source) + u64::from(destination) + u64::from(header[9]),
         checksum: l4,
         zero_allowed: true,
-        ours: unicast && interface.owns_ipv4(Ipv4Addr::from_bits(destination)),
+        ours: unicast && own,
     };
-    transport::decode(&segment, interface, parsed)
+    transport::decode(plan, &segment, interface, parsed)
 }
 
 /// IPv6 at `parsed.network`. `unicast`: the frame was sent to one station.
 #[inline(always)]
 pub(super) fn ipv6(
+    plan: &IpPlan,
     bytes: &[u8],
     l4: Checksum,
     unicast: bool,
@@ -92,6 +98,11 @@ pub(super) fn ipv6(
     let Some(header) = at::<{ ipv6::HEADER_BYTES }>(bytes, network) else {
         return Err(DropReason::Truncated);
     };
+    let destination = Ipv6Addr::from_bits(address(header, 24));
+    // Neighbours are asked for by groups.
+    if !plan.wanted && !destination.is_multicast() && !interface.owns_ipv6(destination) {
+        return Err(DropReason::Unmatched);
+    }
     if header[0] >> 4 != 6 {
         return Err(DropReason::IpHeader);
     }
@@ -100,7 +111,6 @@ pub(super) fn ipv6(
     let Some(payload) = bytes.get(extension..end) else { return Err(DropReason::IpLength) };
     let Ok(chain) = ipv6_extension::skip(header[6], payload) else { return Err(DropReason::Ipv6Extension) };
     let source = Ipv6Addr::from_bits(address(header, 8));
-    let destination = Ipv6Addr::from_bits(address(header, 24));
     parsed.key.source = source.to_bits();
     parsed.key.destination = destination.to_bits();
     parsed.key.protocol = chain.upper;
@@ -119,7 +129,7 @@ pub(super) fn ipv6(
         zero_allowed: false,
         ours: unicast && interface.owns_ipv6(destination),
     };
-    transport::decode(&segment, interface, parsed)
+    transport::decode(plan, &segment, interface, parsed)
 }
 
 /// An address in the fixed header.

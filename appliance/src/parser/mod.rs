@@ -7,18 +7,23 @@
 //!                  └──► IPv6 (extension headers) ─► TCP
 //! ```
 //!
-//! What is not in this picture ends the walk: ARP, ICMP and fragments are known by their [`Key`] and left as they are.
+//! What is not in this picture ends the walk: ARP, ICMP and fragments are known by their [`Key`] and left as they are. So does
+//! what no rule can want: the [`Plan`] says what that is.
 
+mod headers;
 mod interface;
 mod ip;
 mod key;
 mod parse;
+mod plan;
 mod transport;
 
 #[cfg(test)]
 mod tests;
 
+pub use headers::HeaderSet;
 pub use interface::Interface;
 pub use key::{Key, Present};
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, parse_by};
+pub use plan::{IpPlan, Plan, Ports};
 pub use transport::complete_checksum;

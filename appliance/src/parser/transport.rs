@@ -3,7 +3,7 @@
 use lnic_wire::{checksum, protocol, rpc, tcp, udp};
 
 use super::parse::offset;
-use super::{Interface, Parsed, Present};
+use super::{Interface, IpPlan, Parsed, Ports, Present};
 use crate::frame::Checksum;
 use crate::observe::DropReason;
 
@@ -28,22 +28,33 @@ pub(super) struct Segment<'a> {
 /// Decodes UDP and TCP; whatever else starts at `parsed.transport` stays payload.
 #[inline(always)]
 pub(super) fn decode(
+    plan: &IpPlan,
     segment: &Segment<'_>,
     interface: &Interface,
     parsed: &mut Parsed,
 ) -> Result<(), DropReason> {
     match parsed.key.protocol {
-        protocol::UDP => udp(segment, interface, parsed),
-        protocol::TCP => tcp(segment, interface, parsed),
+        protocol::UDP => udp(plan.udp, segment, interface, parsed),
+        protocol::TCP => tcp(plan.tcp, segment, interface, parsed),
         _ => Ok(()),
     }
 }
 
 #[inline(always)]
-fn udp(segment: &Segment<'_>, interface: &Interface, parsed: &mut Parsed) -> Result<(), DropReason> {
+fn udp(
+    wanted: Ports,
+    segment: &Segment<'_>,
+    interface: &Interface,
+    parsed: &mut Parsed,
+) -> Result<(), DropReason> {
     let Some(header) = segment.bytes.first_chunk::<{ udp::HEADER_BYTES }>() else {
         return Err(DropReason::UdpLength);
     };
+    let destination = u16::from_be_bytes([header[2], header[3]]);
+    let is_rpc = segment.ours && destination == interface.rpc_port;
+    if !wanted.has(destination) && !is_rpc {
+        return Err(DropReason::Unmatched);
+    }
     // The IP payload may be longer: what lies behind the datagram is not its payload (RFC 9868 calls it the surplus area).
     let length = u16::from_be_bytes([header[4], header[5]]);
     let Some((datagram, _)) = segment.bytes.split_at_checked(usize::from(length)) else {
@@ -61,17 +72,25 @@ fn udp(segment: &Segment<'_>, interface: &Interface, parsed: &mut Parsed) -> Res
     ports(u32::from_be_bytes([header[0], header[1], header[2], header[3]]), parsed);
     parsed.payload = parsed.transport + udp::HEADER_BYTES as u16;
     parsed.end = parsed.transport + length;
-    if segment.ours && parsed.key.destination_port == interface.rpc_port {
+    if is_rpc {
         return rpc(message, parsed);
     }
     Ok(())
 }
 
 #[inline(always)]
-fn tcp(segment: &Segment<'_>, interface: &Interface, parsed: &mut Parsed) -> Result<(), DropReason> {
+fn tcp(
+    wanted: Ports,
+    segment: &Segment<'_>,
+    interface: &Interface,
+    parsed: &mut Parsed,
+) -> Result<(), DropReason> {
     let Some(header) = segment.bytes.first_chunk::<{ tcp::HEADER_BYTES }>() else {
         return Err(DropReason::TcpHeader);
     };
+    if !wanted.has(u16::from_be_bytes([header[2], header[3]])) {
+        return Err(DropReason::Unmatched);
+    }
     let header_bytes = usize::from(header[12] >> 4) * 4;
     if header_bytes < tcp::HEADER_BYTES || header_bytes > segment.bytes.len() {
         return Err(DropReason::TcpHeader);

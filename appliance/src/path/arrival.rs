@@ -1,12 +1,12 @@
 //! A parsed frame, and what becomes of it: its lambda's verdict carried out, or its caller told why not.
 
 use lnic_abi as abi;
-use lnic_wire::rpc::{Kind, Status};
+use lnic_wire::rpc::{self, Kind, Status};
 
 use super::Attachment;
 use crate::deparser::{self, Exit, Refusal};
 use crate::frame::Frame;
-use crate::handoff::{End, Request};
+use crate::handoff::{End, MessageRef, Request};
 use crate::ids::PortId;
 use crate::island::{Context, Npu, Outcome, Task};
 use crate::lambda::{Failure, extract::extract};
@@ -17,12 +17,19 @@ use crate::observe::counters::LambdaCounters;
 use crate::parser::{self, Parsed, Present};
 use crate::path::Role;
 
+/// Bytes of a reply's header.
+const RPC_BYTES: u64 = rpc::HEADER_BYTES as u64;
+
 /// A parsed frame, and what is known of its arrival.
 pub(super) struct Arrival<'a> {
     pub(super) parsed: &'a Parsed,
     pub(super) attachment: &'a Attachment,
     pub(super) time_ns: u64,
     pub(super) terms: Terms,
+    /// It came through the message server.
+    pub(super) message: Option<MessageRef>,
+    /// Most bytes of a reply's datagram that its source may get.
+    pub(super) reply_bytes: u32,
 }
 
 /// What came of running a lambda on a frame.
@@ -60,6 +67,8 @@ impl<'a> Arrival<'a> {
             attachment: &attachments[request.parsed.key.port.index()],
             time_ns: request.arrival_ns,
             terms: request.terms,
+            message: request.message,
+            reply_bytes: request.reply_bytes,
         }
     }
 
@@ -86,14 +95,7 @@ impl<'a> Arrival<'a> {
         frame: &mut F,
     ) -> (Ran, u64) {
         let rule = found.rule;
-        let task = Task {
-            bytes: frame.bytes(),
-            parsed: self.parsed,
-            time_ns: self.time_ns,
-            rule: found.index,
-            parameters: &rule.parameters,
-            capacity: self.capacity(frame),
-        };
+        let task = self.task(found, frame);
         let (outcome, fuel) = npu.run(rule.lambda, &task);
         if !matches!(outcome, Outcome::Gone | Outcome::Busy) {
             stage.counters.invocations.add(1);
@@ -129,9 +131,27 @@ impl<'a> Arrival<'a> {
         }
         count.fuel.add(fuel);
         Ran::End(match outcome {
-            Outcome::Forward { .. } if self.terms.no_reply && egress == Egress::Reply => {
+            Outcome::Forward { .. }
+                if self.terms.no_reply && egress == Egress::Reply && self.message.is_none() =>
+            {
                 count.forwarded.add(1);
                 End::Drop(DropReason::RpcNoReply)
+            }
+            Outcome::Forward { payload, .. }
+                if payload.len() as u64 + RPC_BYTES > self.reply_bytes.into() =>
+            {
+                count.forwarded.add(1);
+                End::Challenge(self.parsed.key.port)
+            }
+            Outcome::Answer { headers, bytes } => {
+                if headers.rpc.valid == 0 || headers.rpc.kind != Kind::Reply.raw() {
+                    count.bad_verdicts.add(1);
+                    return Ran::End(self.fail(frame, DropReason::LambdaVerdict, Status::Internal));
+                }
+                count.forwarded.add(1);
+                let service_us = stage.service_us(fuel);
+                let aux = rpc::reply_aux(Status::new(headers.rpc.status), headers.rpc.credit, service_us);
+                End::Reply { aux, bytes }
             }
             Outcome::Forward { headers, payload } => {
                 if headers.rpc.valid != 0 && headers.rpc.kind == Kind::Reply.raw() {
@@ -145,14 +165,24 @@ impl<'a> Arrival<'a> {
                 };
                 if made.is_ok() {
                     count.forwarded.add(1);
+                    if self.message.is_some() && headers.rpc.valid != 0 {
+                        let status = Status::new(headers.rpc.status);
+                        let aux = rpc::reply_aux(status, headers.rpc.credit, headers.rpc.service_us);
+                        #[expect(clippy::cast_possible_truncation, reason = "it fits a frame")]
+                        return Ran::End(End::Reply { aux, bytes: payload.len() as u32 });
+                    }
                     return Ran::End(End::Send(PortId::new(headers.meta.egress_port)));
                 }
                 count.bad_verdicts.add(1);
-                self.refuse(frame, DropReason::LambdaVerdict, Status::Internal, 0)
+                self.fail(frame, DropReason::LambdaVerdict, Status::Internal)
             }
             Outcome::Drop => {
                 count.dropped.add(1);
-                End::Drop(DropReason::LambdaDrop)
+                if self.message.is_some() { End::Silent } else { End::Drop(DropReason::LambdaDrop) }
+            }
+            Outcome::ToHost if self.message.is_some() => {
+                count.bad_verdicts.add(1);
+                self.fail(frame, DropReason::LambdaVerdict, Status::Internal)
             }
             Outcome::ToHost => {
                 count.to_host.add(1);
@@ -160,15 +190,15 @@ impl<'a> Arrival<'a> {
             }
             Outcome::BadVerdict => {
                 count.bad_verdicts.add(1);
-                self.refuse(frame, DropReason::LambdaVerdict, Status::Internal, 0)
+                self.fail(frame, DropReason::LambdaVerdict, Status::Internal)
             }
             Outcome::Failed(Failure::Trap) => {
                 count.traps.add(1);
-                return Ran::Failed(self.refuse(frame, DropReason::LambdaTrap, Status::Internal, 0));
+                return Ran::Failed(self.fail(frame, DropReason::LambdaTrap, Status::Internal));
             }
             Outcome::Failed(Failure::Budget) => {
                 count.exhausted.add(1);
-                let end = self.refuse(frame, DropReason::LambdaBudget, Status::ResourceExhausted, 0);
+                let end = self.fail(frame, DropReason::LambdaBudget, Status::ResourceExhausted);
                 return Ran::Failed(end);
             }
             Outcome::Busy => {
@@ -184,9 +214,23 @@ impl<'a> Arrival<'a> {
         })
     }
 
+    /// The frame as its lambda's task.
+    #[inline(always)]
+    pub(super) fn task<'t, F: Frame>(&'t self, found: Match<'t>, frame: &'t F) -> Task<'t> {
+        Task {
+            bytes: frame.bytes(),
+            parsed: self.parsed,
+            time_ns: self.time_ns,
+            rule: found.index,
+            parameters: &found.rule.parameters,
+            capacity: self.capacity(frame),
+            slot: self.message.and_then(|message| message.slot),
+        }
+    }
+
     /// Most payload bytes that can leave in place of those that came.
     #[inline]
-    pub(super) fn capacity<F: Frame>(&self, frame: &F) -> u32 {
+    fn capacity<F: Frame>(&self, frame: &F) -> u32 {
         let mtu = usize::from(self.attachment.interface.mtu) + usize::from(self.parsed.network);
         let room = frame.capacity().min(mtu).saturating_sub(self.parsed.payload.into());
         #[expect(clippy::cast_possible_truncation, reason = "at most the payload's part of the I/O area")]
@@ -205,7 +249,16 @@ impl<'a> Arrival<'a> {
         End::ToHost(host)
     }
 
-    /// A caller is told the status, with BUSY also when to ask again; a frame without one is dropped for the reason.
+    /// A request ran, and did not end well: its caller is told, a frame without one is dropped for the reason.
+    #[cold]
+    fn fail<F: Frame>(&self, frame: &mut F, reason: DropReason, status: Status) -> End {
+        match self.message {
+            Some(_) => End::Reply { aux: rpc::reply_aux(status, 0, 0), bytes: 0 },
+            None => self.refuse(frame, reason, status, 0),
+        }
+    }
+
+    /// A request did not run. A caller is told the status, with BUSY also when to ask again; a frame without one is dropped for the reason.
     #[cold]
     pub(super) fn refuse<F: Frame>(
         &self,
@@ -214,6 +267,9 @@ impl<'a> Arrival<'a> {
         status: Status,
         retry_us: u16,
     ) -> End {
+        if self.message.is_some() {
+            return End::Refused { status: status.raw(), retry_us };
+        }
         if !self.is_rpc() {
             return End::Drop(reason);
         }
@@ -238,7 +294,8 @@ impl<'a> Arrival<'a> {
         self.send(frame, &headers)
     }
 
-    fn headers<F: Frame>(&self, frame: &F) -> abi::Headers {
+    /// All headers of the frame.
+    pub(super) fn headers<F: Frame>(&self, frame: &F) -> abi::Headers {
         let mut headers = abi::Headers::default();
         extract(frame.bytes(), self.parsed, self.time_ns, &mut headers);
         headers

@@ -270,7 +270,10 @@ impl<F: Frame, C: Clock> Path<F, C> {
     /// What there is to do beside polling ports: links to other lcores, calls, the dispatcher. True if there was anything.
     #[inline]
     pub fn turn(&mut self) -> bool {
-        self.is_joined && self.turn_joined()
+        let joined = self.is_joined && self.turn_joined();
+        let messages =
+            self.messages.as_ref().is_some_and(|messages| messages.is_active()) && self.send_messages();
+        joined | messages
     }
 
     fn turn_joined(&mut self) -> bool {
@@ -389,10 +392,13 @@ impl<F: Frame, C: Clock> Path<F, C> {
         self.servers.iter_mut().for_each(|server| count(server.flush()));
     }
 
-    /// When a suspended lambda is to be woken: the lcore must not sleep longer. `None` if none is.
+    /// When a suspended lambda is to be woken, or something is to be sent for a message: the lcore must not sleep longer. `None` if
+    /// nothing is.
     #[must_use]
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        (!self.suspended.is_empty()).then(|| self.suspended.next_deadline_ns())
+        let suspended = (!self.suspended.is_empty()).then(|| self.suspended.next_deadline_ns());
+        let messages = self.messages.as_ref().and_then(|messages| messages.next_ns());
+        [suspended, messages].into_iter().flatten().min()
     }
 
     /// Nanoseconds since the appliance started.
@@ -404,6 +410,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         self.suspended.is_empty()
+            && self.messages.as_ref().is_none_or(|messages| messages.is_at_rest())
             && self.dispatcher.as_ref().is_none_or(Dispatcher::is_idle)
             && self.clients.iter().all(|client| client.is_idle())
     }

@@ -1,6 +1,5 @@
 //! Jobs: setting out, running, suspended for a call's answer, coming back, settled.
 
-use lnic_abi as abi;
 use lnic_wire::rpc::Status;
 
 use super::{Arrival, Clock, Path, Place, Ran, Stage, Way};
@@ -42,7 +41,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             if let Some(count) = self.counters.lambda(lambda.slot) {
                 count.busy.add(1);
             }
-            return self.finish(frame, end);
+            return self.finish_request(frame, request.message, end);
         };
         job.begin(lambda, Errand::Frame { frame, request, end: None });
         match way {
@@ -315,12 +314,13 @@ impl<F: Frame, C: Clock> Path<F, C> {
             Errand::Frame { frame, request, end } => {
                 let arrival = Arrival::of(request, &self.attachments);
                 let Some(found) = self.table.at(request.rank) else { return Progress::Done };
-                let (outcome, fuel) = self.npu.resume(lambda, context, with, arrival.capacity(frame));
+                let task = arrival.task(found, frame);
+                let (outcome, fuel) = self.npu.resume(lambda, context, with, Some(&task));
                 let ran = arrival.judge(outcome, &stage, found.rule.egress, fuel, frame);
                 (Progress::of(ran, end), fuel)
             }
             Errand::Call { call, .. } => {
-                let (outcome, fuel) = self.npu.resume(lambda, context, with, abi::PAYLOAD_CAPACITY as u32);
+                let (outcome, fuel) = self.npu.resume(lambda, context, with, None);
                 (answer(outcome, fuel, call, count), fuel)
             }
             Errand::Spare | Errand::Recall => return Progress::Done,
@@ -343,8 +343,9 @@ impl<F: Frame, C: Clock> Path<F, C> {
             return self.servers[usize::from(server)].give_back(job);
         }
         match std::mem::replace(&mut job.errand, Errand::Spare) {
-            Errand::Frame { frame, end, .. } => {
-                self.finish(frame, end.unwrap_or(End::Drop(DropReason::LambdaGone)));
+            Errand::Frame { frame, request, end } => {
+                let end = end.unwrap_or(End::Drop(DropReason::LambdaGone));
+                self.finish_request(frame, request.message, end);
             }
             Errand::Call { call, ticket } => {
                 self.answered(&call, ticket);
@@ -456,7 +457,8 @@ fn answer(outcome: Outcome<'_>, fuel: u64, call: &mut Call, count: &LambdaCounte
             call.answer(headers.rpc.status, payload);
         }
         Outcome::Drop => count.dropped.add(1),
-        Outcome::ToHost | Outcome::BadVerdict => {
+        // A call has no slot.
+        Outcome::ToHost | Outcome::BadVerdict | Outcome::Answer { .. } => {
             count.bad_verdicts.add(1);
             call.answer(Status::Internal.raw(), &[]);
         }

@@ -107,7 +107,8 @@ mod tests {
         engine.prepare_thread();
         let image =
             Image::compile(&engine, &wat::parse_str(WAT).unwrap(), "entry", &Limits::default()).unwrap();
-        let instance = Instance::new(&image, 10_000, &HostSide::detached()).unwrap();
+        let instance =
+            Instance::new(&image, 10_000, &HostSide::detached(), &image.detached_seat().unwrap()).unwrap();
         let lambda = LambdaRef { slot: LambdaSlot::new(0), generation: Generation::new(1) };
         let budget = Budget { fuel: 10_000, time_ns: 10_000 };
         let mut npu = Npu::new(1);

@@ -2,17 +2,22 @@
 //!
 //! How an idle lcore sleeps on it: `net_tap`, `net_vhost`, `net_virtio_user` and hardware have receive interrupts; `net_af_packet`
 //! and `net_af_xdp` have none, but the socket of each queue becomes readable; the others can only be polled.
+//!
+//! External memory is sent where the driver says that it sends chains of buffers (on 22.11 all of these but `net_null`). Cards and `net_ring` hand it on as it is; `net_tap` and `net_af_packet`
+//! copy it into the kernel's buffers and let go of it within `tx`.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use dpdk_bindings::Error;
 use dpdk_bindings::eal::Eal;
 use dpdk_bindings::ethdev::{Config, Descriptors, Device, Info, RxQueue, TxQueue, Wake};
+use dpdk_bindings::external::Slot;
 use dpdk_bindings::mbuf::{Checked, Mbuf, TxChecksum};
 use dpdk_bindings::mempool::Mempool;
 
 use super::{Capabilities, Port};
-use crate::frame::{Burst, Checksum, ChecksumOffload, Frame, FrameSource};
+use crate::frame::{Burst, Checksum, ChecksumOffload, External, Frame, FrameSource};
 
 impl From<Checked> for Checksum {
     fn from(checked: Checked) -> Self {
@@ -24,7 +29,31 @@ impl From<Checked> for Checksum {
     }
 }
 
+impl External for Slot {
+    #[inline]
+    fn bytes(&self) -> usize {
+        Slot::bytes(self)
+    }
+
+    #[inline]
+    fn in_use(&self) -> usize {
+        Slot::in_use(self)
+    }
+
+    #[inline]
+    fn write(&self, offset: usize, bytes: &[u8]) -> bool {
+        Slot::write(self, offset, bytes)
+    }
+
+    #[inline]
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> bool {
+        Slot::read(self, offset, bytes)
+    }
+}
+
 impl Frame for Mbuf {
+    type External = Slot;
+
     #[inline]
     fn bytes(&self) -> &[u8] {
         self.data()
@@ -51,6 +80,12 @@ impl Frame for Mbuf {
     }
 
     #[inline]
+    fn append_external(&mut self, memory: &Slot, range: Range<usize>) -> bool {
+        // net_tap sums a checksum segment by segment, and takes each for whole words.
+        self.packet_bytes().is_multiple_of(2) && self.attach(memory, range)
+    }
+
+    #[inline]
     fn ip_checksum(&self) -> Checksum {
         self.ip_checked().into()
     }
@@ -71,7 +106,7 @@ impl Frame for Mbuf {
     }
 }
 
-/// Makes frames from a mempool.
+/// Makes frames from a mempool: on an lcore, from its cache there.
 #[derive(Clone)]
 pub struct PoolSource(pub Mempool);
 
@@ -82,6 +117,7 @@ impl FrameSource for PoolSource {
         self.0.data_bytes().into()
     }
 
+    #[inline]
     fn frame(&mut self, bytes: &[u8]) -> Option<Mbuf> {
         let mut frame = self.0.allocate()?;
         if !frame.resize(bytes.len()) {
@@ -115,6 +151,8 @@ pub struct Options {
     pub mac: Option<[u8; 6]>,
     /// Takes frames for any MAC.
     pub promiscuous: bool,
+    /// Will be given frames with external memory, where the driver sends such. Costs the simplest transmit functions of some cards.
+    pub tx_external: bool,
     /// Times that a full transmit queue is tried again before the rest is dropped.
     pub tx_retries: u16,
 }
@@ -142,11 +180,13 @@ pub fn open(eal: &Eal, devargs: &str, pool: &Mempool, options: &Options) -> Resu
         mac: options.mac,
         promiscuous: options.promiscuous,
         rx_interrupts: true,
+        tx_segments: options.tx_external,
         ..Config::default()
     };
     let pairs = device.start(&config, pool)?;
     let mut sockets = before.packet_sockets_since(info.interface).into_iter();
-    let capabilities = Capabilities { tx_checksum: info.tx_checksum };
+    let capabilities =
+        Capabilities { tx_checksum: info.tx_checksum, tx_external: options.tx_external && info.tx_segments };
     let queues = pairs
         .into_iter()
         .map(|(rx, tx)| {

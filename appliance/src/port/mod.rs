@@ -13,11 +13,13 @@ pub mod pcap;
 pub mod sim;
 pub mod trace;
 
-/// What a port can do for the deparser.
+/// What a port can do for those who make frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// Makes IPv4 and UDP checksums as it sends.
     pub tx_checksum: bool,
+    /// Sends frames with external memory appended, [`Frame::append_external`].
+    pub tx_external: bool,
 }
 
 /// One queue pair, owned by one lcore.

@@ -1,4 +1,5 @@
-//! Files as a port: replays a capture into the appliance, records what leaves it. Classic pcap, Ethernet link type.
+//! Files as a port: replays a capture into the appliance, records what leaves it. Classic pcap, Ethernet link type. What it records is
+//! one slice: it cannot send external memory.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};

@@ -1,11 +1,15 @@
 //! A port in memory, for tests, simulations and benchmarks: deterministic, no root, no hugepages.
 //!
 //! A [`SimPool`] recycles its buffers, so a running simulation allocates nothing; [`SimPort::pair`] gives the appliance's end
-//! and the [`SimPeer`] that plays the network.
+//! and the [`SimPeer`] that plays the network. External memory, if the capabilities say so, is read only when the network takes the frame:
+//! what is reused too early arrives wrong, as from a card.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
+
+use dpdk_bindings::external::{Hold, Slot};
 
 use super::{Capabilities, Port};
 use crate::frame::{Burst, Checksum, ChecksumOffload, Frame, FrameSource};
@@ -61,6 +65,7 @@ impl FrameSource for SimPool {
             ip_checksum: Checksum::Unknown,
             l4_checksum: Checksum::Unknown,
             offload: None,
+            external: None,
         })
     }
 }
@@ -76,6 +81,20 @@ pub struct SimFrame {
     pub l4_checksum: Checksum,
     /// What the deparser asked the card for.
     pub offload: Option<ChecksumOffload>,
+    /// What follows `buffer`'s bytes.
+    external: Option<Hold>,
+}
+
+impl SimFrame {
+    /// Reads the external memory, as a card does when it sends, and lets go of it.
+    fn join(&mut self) {
+        let Some(external) = self.external.take() else { return };
+        let end = self.length + external.bytes();
+        // It had room when it was appended, and the frame's length is fixed since.
+        if external.read(&mut self.buffer[self.length..end]) {
+            self.length = end;
+        }
+    }
 }
 
 impl Drop for SimFrame {
@@ -85,6 +104,8 @@ impl Drop for SimFrame {
 }
 
 impl Frame for SimFrame {
+    type External = Slot;
+
     fn bytes(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
@@ -93,8 +114,12 @@ impl Frame for SimFrame {
         &mut self.buffer[..self.length]
     }
 
+    fn is_whole(&self) -> bool {
+        self.external.is_none()
+    }
+
     fn resize(&mut self, bytes: usize) -> bool {
-        let fits = bytes <= self.buffer.len();
+        let fits = bytes <= self.buffer.len() && self.is_whole();
         if fits {
             self.length = bytes;
         }
@@ -103,6 +128,16 @@ impl Frame for SimFrame {
 
     fn capacity(&self) -> usize {
         self.buffer.len()
+    }
+
+    fn append_external(&mut self, memory: &Slot, range: Range<usize>) -> bool {
+        // One range is all that a reply's fragment needs.
+        if !self.is_whole() || !self.length.is_multiple_of(2) || range.len() > self.buffer.len() - self.length
+        {
+            return false;
+        }
+        self.external = memory.hold(range);
+        !self.is_whole()
     }
 
     fn ip_checksum(&self) -> Checksum {
@@ -183,9 +218,11 @@ impl SimPeer {
         self.link.to_appliance.borrow_mut().push_back(frame);
     }
 
-    /// The next frame that the appliance sent.
+    /// The next frame that the appliance sent, with what external memory holds now.
     pub fn receive(&mut self) -> Option<SimFrame> {
-        self.link.from_appliance.borrow_mut().pop_front()
+        let mut frame = self.link.from_appliance.borrow_mut().pop_front()?;
+        frame.join();
+        Some(frame)
     }
 
     /// Lets the appliance send this many more frames, then its queue is full.
@@ -197,5 +234,49 @@ impl SimPeer {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.link.to_appliance.borrow().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dpdk_bindings::external::{Pages, Region};
+
+    #[test]
+    fn external_memory_is_read_when_the_network_takes_the_frame() {
+        let mut pool = SimPool::new(4, 128);
+        let slot = Region::new(Pages::new(4096).unwrap()).slot(0..100).unwrap();
+        assert!(slot.write(0, &[1; 100]));
+        let (mut port, mut peer) =
+            SimPort::pair(&pool, Capabilities { tx_external: true, ..Capabilities::default() });
+        assert!(port.capabilities().tx_external);
+        let mut burst = Burst::new();
+        let mut send = |pool: &mut SimPool, port: &mut SimPort, range: Range<usize>| {
+            let mut frame = pool.frame(b"headers.").unwrap();
+            assert!(frame.append_external(&slot, range.clone()), "{range:?}");
+            assert!(!frame.append_external(&slot, 0..1) && !frame.resize(6) && !frame.is_whole());
+            burst.push(frame);
+            let taken = port.tx(&mut burst);
+            burst.clear();
+            taken
+        };
+        assert_eq!((send(&mut pool, &mut port, 10..90), slot.in_use()), (1, 1));
+        // Whoever writes before the port has let go, spoils what is sent.
+        assert!(slot.write(10, &[2; 40]));
+        let frame = peer.receive().unwrap();
+        assert!(frame.is_whole() && slot.in_use() == 0);
+        assert_eq!(frame.bytes(), [b"headers.", &[2; 40][..], &[1; 40]].concat());
+        // What is not taken lets go when it is dropped.
+        peer.set_room(0);
+        assert_eq!((send(&mut pool, &mut port, 0..100), slot.in_use()), (0, 0));
+        drop(frame);
+        assert_eq!(pool.available(), pool.frames());
+        for range in [0..101, 100..101, 0..121] {
+            let mut frame = pool.frame(&[0; 8]).unwrap();
+            assert!(!frame.append_external(&slot, range) && frame.is_whole());
+        }
+        assert!(!pool.frame(b"odd").unwrap().append_external(&slot, 0..10));
+        let mut long = pool.frame(&[0; 100]).unwrap();
+        assert!(!long.append_external(&slot, 0..29) && long.append_external(&slot, 0..28));
     }
 }

@@ -63,7 +63,8 @@ where
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.port.capabilities()
+        // What is recorded is one slice.
+        Capabilities { tx_external: false, ..self.port.capabilities() }
     }
 
     fn readable(&self) -> Option<OwnedFd> {

@@ -179,6 +179,6 @@ class Appliance:
 def assert_balanced(snapshot):
     """Every frame ended in exactly one way."""
     frames = snapshot["frames"]
-    ended = frames["sent"] + frames["to_host"] + frames["dropped"]
-    assert frames["received"] == ended, snapshot
+    ended = frames["sent"] + frames["to_host"] + frames["dropped"] + frames["placed"]
+    assert frames["received"] + frames["made"] == ended, snapshot
     assert frames["dropped"] == sum(snapshot["drops"].values()), snapshot

@@ -38,11 +38,22 @@ class Lab:
     """A namespace for the appliance, one for its peer, the wire between them, and the appliance.
 
     `addressed`: the peer's kernel has addresses and speaks. Else it is silent, so that every frame is a test's own.
-    `settings`: further tables of the configuration.
+    `settings`: further tables of the configuration. `port_settings`: further keys of the port, such as "fault.drop".
     """
 
     def __init__(
-        self, driver, binary, folder, lambdas, *, addressed=False, host=False, hugepages="off", mac=None, settings=None
+        self,
+        driver,
+        binary,
+        folder,
+        lambdas,
+        *,
+        addressed=False,
+        host=False,
+        hugepages="off",
+        mac=None,
+        settings=None,
+        port_settings=None,
     ):
         self.driver = driver
         #: The appliance's MAC address on the wire, once it is started.
@@ -52,7 +63,7 @@ class Lab:
         with contextlib.ExitStack() as stack:
             self.nic = self._namespace(stack, "nic", silent=driver != "tap" or not addressed)
             self.peer = self.nic if driver == "tap" else self._namespace(stack, "peer", silent=not addressed)
-            port = {"name": "p0", "ipv4": IPV4, "ipv6": IPV6}
+            port = {"name": "p0", "ipv4": IPV4, "ipv6": IPV6, **(port_settings or {})}
             if driver == "tap":
                 port["devargs"] = f"net_tap0,iface={INTERFACE}"
             else:

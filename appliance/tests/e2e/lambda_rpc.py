@@ -31,7 +31,9 @@ OUT_OF_RANGE = 11
 UNIMPLEMENTED = 12
 INTERNAL = 13
 UNAVAILABLE = 14
+UNAUTHENTICATED = 16
 BUSY = 32
+UNKNOWN_RPC = 33
 
 # From bit 3 up; the three below are the priority.
 FLAGS = ["b3", "b4", "b5", "b6", "b7", "b8", "b9", "CE", "NOREPLY", "AT_MOST_ONCE", "IDEMPOTENT", "RTX", "CRC"]

@@ -40,7 +40,8 @@ def test_a_megabyte_of_hostile_frames(silent, seed):
         assert frames > 1000
         # AF_PACKET does not see frames that the kernel puts together, or whose VLAN tag is cut.
         assert 0.9 * frames <= counted.frames["received"] <= frames
-        assert len(counted.drops) >= 10, counted.drops
+        # What no rule can match is not looked at further, and counts as `unmatched` whatever is wrong with it.
+        assert len(counted.drops) >= 8, counted.drops
         assert counted.frames["sent"] > 0
         assert appliance.rest()["pools"] == pools
         wire.drain()

@@ -6,7 +6,7 @@ from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
 from frames import ECHO, assert_well_formed, exchange, frame, ipv4, ipv6, is_reply, request, rpc, udp
-from lambda_rpc import CRC_OFFSET, KINDS, LambdaRpc
+from lambda_rpc import CRC_OFFSET, KINDS, UNKNOWN_RPC, LambdaRpc
 
 PAYLOAD = b"hello, lambda"
 
@@ -57,9 +57,18 @@ def test_wrong_magic_or_version(silent, wire, first):
 
 
 def test_types_that_only_a_client_receives(silent, wire):
-    kinds = [kind for kind in KINDS if kind not in ("REQ", "PING")]
-    frames = [request(silent, rpc(ECHO, PAYLOAD, kind=kind)) for kind in kinds]
-    refused(silent, wire, frames, rpc_type=7)
+    frames = [request(silent, rpc(ECHO, PAYLOAD, kind=kind)) for kind in ("RSP", "CHAL", "PONG")]
+    refused(silent, wire, frames, rpc_type=3)
+
+
+def test_words_about_messages_that_nobody_knows(silent, wire):
+    frames = [request(silent, rpc(ECHO, kind=kind)) for kind in ("ACK", "CANCEL")]
+    refused(silent, wire, frames, message_unknown=2)
+    # Who waits for more of a reply is told that there is none.
+    for kind in ("NACK", "GRANT"):
+        reply = exchange(wire, request(silent, rpc(ECHO, kind=kind)))
+        answer = reply[LambdaRpc]
+        assert (KINDS[answer.kind], answer.status, answer.body) == ("RSP", UNKNOWN_RPC, b"")
 
 
 def test_unknown_types_and_short_headers(silent, wire):

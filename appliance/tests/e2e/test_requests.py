@@ -133,11 +133,44 @@ def test_a_status_of_the_lambda(silent, wire):
     ask(silent, wire, missing, b"404: no such page\n", status=lambda_rpc.NOT_FOUND)
 
 
+def challenged(silent, wire, packet):
+    """Sends a request, which has to be answered by a challenge that is no longer; its cookie as TLVs."""
+    reply = exchange(wire, packet)
+    assert reply is not None, "no reply"
+    assert_well_formed(reply)
+    assert (reply.src, KINDS[reply[LambdaRpc].kind], reply[LambdaRpc].body) == (silent.mac, "CHAL", b"")
+    assert len(reply) <= len(packet)
+    # The cookie is the first; the epoch comes behind it.
+    tlvs = reply[LambdaRpc].tlvs
+    assert tlvs[:2] == b"\x01\x08" and len(tlvs) == 16
+    return tlvs[:10] + bytes(6)
+
+
 def test_several_fragments_are_refused_with_a_status(silent, wire):
-    packet = request(silent, rpc(ECHO, bytes(1024), message_length=5000))
+    """A lambda without slots has no place for them. That is said to whoever shows a cookie."""
+    several = {"message_length": 5000}
     with silent.appliance.counting() as counted:
+        cookie = challenged(silent, wire, request(silent, rpc(ECHO, bytes(1024), **several)))
+        packet = request(silent, rpc(ECHO, bytes(1024), tlvs=cookie, **several))
         ask(silent, wire, packet, b"", status=lambda_rpc.UNIMPLEMENTED)
-    assert counted.frames == {"received": 1, "sent": 1, "multi_fragment": 1}
+    assert counted.frames == {"received": 2, "sent": 2}
+    assert not counted.lambdas.get("echo")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_reply_of_over_three_times_its_request_wants_a_cookie(silent, wire, version):
+    page = request(silent, rpc(WEB_SERVER, b"GET /", tlvs=b"\x01\x08" + bytes(14)), version)
+    with silent.appliance.counting() as counted:
+        cookie = challenged(silent, wire, page)
+        answer = exchange(wire, request(silent, rpc(WEB_SERVER, b"GET /", tlvs=cookie), version))[LambdaRpc]
+        assert (KINDS[answer.kind], answer.status, answer.body[:15]) == ("RSP", lambda_rpc.OK, b"<!doctype html>")
+        # A cookie of another source is none.
+        stranger = frame(silent, ipv4(udp(rpc(WEB_SERVER, b"GET /", tlvs=cookie)), src="10.77.0.98"))
+        assert KINDS[exchange(wire, stranger)[LambdaRpc].kind] == "CHAL"
+        # There is no room for a challenge in answer to less.
+        short = request(silent, rpc(WEB_SERVER, b"GET /"), version)
+        ask(silent, wire, short, b"", status=lambda_rpc.UNAUTHENTICATED)
+    assert counted.frames == {"received": 4, "sent": 4, "challenged": 3}
 
 
 def test_ping_is_answered_with_pong(silent, wire):

@@ -1,20 +1,18 @@
 //! An appliance on simulated ports: no root, no hugepages, virtual time. One lcore polls; more NPUs can be behind its dispatcher.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use lnic::breath::{Breath, Clock};
-use lnic::control::build;
 use lnic::dispatcher::{Limits as DispatcherLimits, NpuSet, Share};
 use lnic::frame::Frame as _;
 use lnic::handoff::{Client, Server, memory};
-use lnic::ids::{Generation, LambdaId, LambdaRef, LambdaSlot, NpuId, PortId};
-use lnic::island::{Budget, Loaded, Npu, Quarantine};
-use lnic::lambda::{Engine, HostSide, Image, Instance, Limits};
-use lnic::matcher::{Directory, Egress, Rule, Table};
+use lnic::ids::{LambdaSlot, NpuId, PortId};
+use lnic::island::{Npu, Quarantine};
+use lnic::lambda::HostSide;
+use lnic::matcher::{Directory, Table};
 use lnic::observe::DropReason;
 use lnic::observe::counters::LcoreCounters;
 use lnic::parser::Interface;
@@ -22,7 +20,10 @@ use lnic::path::{Attachment, Dispatcher, Feed, Mail, Parts, Path, Place, Role, S
 use lnic::port::sim::{SimFrame, SimPeer, SimPool, SimPort};
 use lnic::port::{Capabilities, Port};
 
+pub use super::deployed::{Deployed, built, built_from, module, spinner};
+use super::deployed::{Made, compile};
 use super::frames::{OUR_IPV4, OUR_IPV6, OUR_MAC, RPC_PORT};
+use super::messages::MessageSetup;
 
 pub type SimBreath = Breath<SimFrame, SimClock>;
 
@@ -70,104 +71,6 @@ impl Clock for SimClock {
     }
 }
 
-/// A lambda to deploy; its ID on the wire is its place, from 1.
-#[derive(Clone)]
-pub struct Deployed {
-    pub wasm: Vec<u8>,
-    pub entry: &'static str,
-    pub fuel: u64,
-    /// NPU time that the fuel stands for.
-    pub budget_ns: u64,
-    pub egress: Egress,
-    pub parameters: Vec<u8>,
-    /// Rules besides its λ-RPC ID.
-    pub rules: Vec<fn(Rule) -> Rule>,
-    pub weight: u32,
-    pub queue: u32,
-    /// Requests of it that may be under way, if it calls others.
-    pub in_flight: u32,
-    pub pinned: bool,
-}
-
-impl Deployed {
-    pub fn new(wasm: Vec<u8>, entry: &'static str) -> Self {
-        Self {
-            wasm,
-            entry,
-            fuel: 1_000_000,
-            budget_ns: 1_000_000_000,
-            egress: Egress::Reply,
-            parameters: Vec::new(),
-            rules: Vec::new(),
-            weight: 1,
-            queue: 256,
-            in_flight: 1,
-            pinned: false,
-        }
-    }
-
-    /// One of the lambdas of the tree, built from its C source.
-    pub fn from_tree(folder: &str, entry: &'static str) -> Self {
-        Self::new(built(folder), entry)
-    }
-
-    pub fn wat(text: &str) -> Self {
-        Self::new(wat::parse_str(text).expect("test module"), "entry")
-    }
-}
-
-/// Builds a lambda of the tree with clang, as `lnic build` does.
-pub fn built(folder: &str) -> Vec<u8> {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../lambdas").join(folder);
-    let output = tempfile::NamedTempFile::new().expect("temporary file");
-    let options = build::Options { output: Some(output.path().into()), ..build::Options::default() };
-    build::build(&source, &options).expect("lambda builds");
-    std::fs::read(output.path()).expect("built module")
-}
-
-/// Builds a lambda named `entry` from C.
-pub fn built_from(source: &str, entry: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    std::fs::write(folder.path().join(format!("{entry}.c")), source).expect("source");
-    let output = folder.path().join("module.wasm");
-    let options = build::Options { output: Some(output.clone()), ..build::Options::default() };
-    build::build(folder.path(), &options).expect("lambda builds");
-    std::fs::read(output).expect("built module")
-}
-
-/// A lambda that turns a loop so many times and answers with what it was sent.
-pub fn spinner(turns: u32) -> Vec<u8> {
-    built_from(
-        &format!(
-            "#include <lambda.h>
-             LAMBDA(spin) {{
-                 /* Each turn waits for the one before: neither unrolling nor where the code lies changes its pace. */
-                 uint32_t state = match_data->length | 1;
-                 for (uint32_t turn = 0; turn < {turns}; turn++) {{
-                     state ^= state << 13;
-                     state ^= state >> 17;
-                     state ^= state << 5;
-                 }}
-                 headers->rpc.credit = (uint8_t)state;
-                 return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
-             }}"
-        ),
-        "spin",
-    )
-}
-
-/// A module whose entry has this body.
-pub fn module(body: &str) -> String {
-    format!(
-        r#"(module
-            (memory (export "memory") 1 1)
-            (global $sp (export "__stack_pointer") (mut i32) (i32.const 4096))
-            (global (export "__heap_base") i32 (i32.const 8192))
-            (func (export "lnic_abi_1"))
-            (func (export "entry") (param $headers i32) (param $match i32) (result i32) {body}))"#
-    )
-}
-
 /// How the appliance is made.
 pub struct Setup {
     pub host_port: bool,
@@ -183,6 +86,8 @@ pub struct Setup {
     pub failures: u32,
     pub stock: Stock,
     pub frames: usize,
+    /// The polling lcore takes messages.
+    pub messages: Option<MessageSetup>,
 }
 
 impl Default for Setup {
@@ -197,6 +102,7 @@ impl Default for Setup {
             failures: 0,
             stock: Stock::default(),
             frames: 512,
+            messages: None,
         }
     }
 }
@@ -229,29 +135,6 @@ pub struct Lab {
     made: Vec<Made>,
 }
 
-/// A deployed lambda, to make more instances of.
-struct Made {
-    image: Image,
-    reference: LambdaRef,
-    id: LambdaId,
-    lambda: Deployed,
-    host: HostSide,
-}
-
-impl Made {
-    /// Requests of it that may be under way on one NPU.
-    fn in_flight(&self) -> u32 {
-        if self.image.shape().suspends && !self.lambda.pinned { self.lambda.in_flight } else { 1 }
-    }
-
-    fn load(&self) -> Box<Loaded> {
-        let instance = || Instance::new(&self.image, self.lambda.fuel, &self.host).expect("instantiates");
-        let more = (1..self.in_flight()).map(|_| instance()).collect();
-        let budget = Budget { fuel: self.lambda.fuel, time_ns: self.lambda.budget_ns };
-        Loaded::new(self.id, self.reference.generation, budget, instance(), more)
-    }
-}
-
 pub fn interface(port: u16) -> Interface {
     Interface {
         port: PortId::new(port),
@@ -278,14 +161,14 @@ impl Lab {
         adjust: impl Fn(&mut Interface),
         wrap: impl Fn(Box<dyn Port<SimFrame>>) -> Box<dyn Port<SimFrame>>,
     ) -> Self {
-        Self::build(lambdas, Setup { host_port, capabilities, ..Setup::default() }, adjust, wrap)
+        Self::with_setup(lambdas, Setup { host_port, capabilities, ..Setup::default() }, adjust, wrap)
     }
 
     pub fn of(lambdas: Vec<Deployed>, setup: Setup) -> Self {
-        Self::build(lambdas, setup, |_| {}, |port| port)
+        Self::with_setup(lambdas, setup, |_| {}, |port| port)
     }
 
-    fn build(
+    pub fn with_setup(
         lambdas: Vec<Deployed>,
         setup: Setup,
         adjust: impl Fn(&mut Interface),
@@ -302,12 +185,18 @@ impl Lab {
             let mut interface = interface(at);
             interface.promiscuous = matches!(role, Role::Host { .. });
             adjust(&mut interface);
-            attachments.push(Attachment { interface, role, tx_checksum: setup.capabilities.tx_checksum });
+            attachments.push(Attachment {
+                interface,
+                role,
+                tx_checksum: setup.capabilities.tx_checksum,
+                tx_external: setup.capabilities.tx_external,
+            });
             ports.push(Some(wrap(Box::new(port))));
             peers.push(peer);
         }
         let log = HostSide::new(64);
-        let (made, rules) = compile(lambdas, &log);
+        let npus = usize::from(setup.npu_here) + usize::from(setup.npus);
+        let (made, rules) = compile(lambdas, &log, npus.max(1));
         let table = Arc::new(Table::build(rules).expect("rules"));
         let directory = Arc::new(Directory::new(made.iter().map(|made| (made.id, made.reference))));
         let quarantine = Arc::new(Quarantine::new(made.len(), setup.failures, 1_000_000_000));
@@ -326,12 +215,14 @@ impl Lab {
             stock: setup.stock,
             suspended_here: Arc::default(),
             fuel_per_us: 1_000,
+            messages: None,
             counters: Arc::new(LcoreCounters::new(made.len())),
         };
-        let stocked = || {
+        let stocked = |at: usize| {
+            let id = NpuId::new(at as u16);
             let mut npu = Npu::new(made.len());
             for made in made.iter().filter(|made| setup.dispatcher.is_none() || !made.lambda.pinned) {
-                npu.load(made.reference, made.load());
+                npu.load(made.reference, made.load(id));
             }
             npu
         };
@@ -346,7 +237,7 @@ impl Lab {
             // Calls of its lambdas go to the dispatcher.
             let (calls, for_calls) = memory(255);
             servers.push(for_calls);
-            let mut parts = parts(vec![], stocked());
+            let mut parts = parts(vec![], stocked(usize::from(setup.npu_here) + usize::from(at)));
             parts.places = vec![Place::Client(0); made.len()];
             parts.clients = vec![calls];
             parts.servers = vec![server];
@@ -355,7 +246,7 @@ impl Lab {
             npus.push(Some(Breath::new(Path::new(parts, setup.clock.clone()), Arc::clone(&counters))));
             npu_counters.push(counters);
         }
-        let mut parts = parts(ports, if setup.npu_here { stocked() } else { Npu::new(made.len()) });
+        let mut parts = parts(ports, if setup.npu_here { stocked(0) } else { Npu::new(made.len()) });
         if let Some(limits) = setup.dispatcher {
             parts.places = vec![Place::Dispatcher; made.len()];
             let all = NpuSet::all(feeds.len());
@@ -370,13 +261,14 @@ impl Lab {
                     npus: all,
                     pinned: lambda.pinned,
                 };
-                let held = lambda.pinned.then(|| made.load());
+                let held = lambda.pinned.then(|| made.load(NpuId::new(0)));
                 dispatcher.deploy(made.reference, share, held).expect("share");
             }
             parts.dispatcher = Some(dispatcher);
         }
         parts.clients = clients;
         parts.servers = servers;
+        parts.messages = setup.messages.map(|messages| messages.make(&made, &pool));
         let counters = Arc::clone(&parts.counters);
         let breath = Breath::new(Path::new(parts, setup.clock.clone()), Arc::clone(&counters));
         let clock = setup.clock;
@@ -388,7 +280,7 @@ impl Lab {
         let lost: Vec<LambdaSlot> = std::iter::from_fn(|| self.mail.lost.pop()).collect();
         for slot in &lost {
             let made = &self.made[slot.index()];
-            let order = lnic::path::Order::Fresh(made.reference, made.load());
+            let order = lnic::path::Order::Fresh(made.reference, made.load(NpuId::new(0)));
             assert!(self.mail.orders.push(order).is_ok());
         }
         lost.len()
@@ -440,37 +332,42 @@ impl Lab {
     /// Asserts that every frame has ended in exactly one way and that no buffer has leaked.
     pub fn assert_balanced(&mut self) {
         let all = || std::iter::once(&self.counters).chain(&self.npu_counters);
-        let received: u64 = all().map(|counters| counters.received.get()).sum();
+        let came: u64 = all().map(|counters| counters.received.get() + counters.made.get()).sum();
         let ended: u64 = all()
-            .map(|counters| counters.sent.get() + counters.to_host.get() + counters.dropped_total())
+            .map(|counters| {
+                let left = counters.sent.get() + counters.to_host.get();
+                left + counters.dropped_total() + counters.placed.get()
+            })
             .sum();
-        assert_eq!(received, ended, "received = sent + to host + dropped");
+        assert_eq!(came, ended, "received + made = sent + to host + dropped + placed");
         for port in 0..self.peers.len() {
             self.received(port);
         }
         assert_eq!(self.pool.available(), self.pool.frames(), "buffers in the pool");
     }
 
+    /// Message slots with a message or a reply in them.
+    pub fn slots_taken(&self) -> usize {
+        self.breath.path().slots_taken()
+    }
+
+    /// When an lcore has something to do by itself.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        let all = std::iter::once(&self.breath).chain(self.npus.iter().flatten());
+        all.filter_map(|breath| breath.path().next_deadline_ns()).min()
+    }
+
+    /// Lets time pass until no lcore has anything left to do by itself.
+    pub fn rest(&mut self) {
+        self.settle();
+        while let Some(deadline_ns) = self.next_deadline_ns() {
+            let least_ns = 50_000;
+            self.clock.pass(deadline_ns.saturating_sub(self.clock.peek_ns()).max(least_ns));
+            self.settle();
+        }
+    }
+
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.counters.dropped(reason)
     }
-}
-
-fn compile(lambdas: Vec<Deployed>, host: &HostSide) -> (Vec<Made>, Vec<Rule>) {
-    let engine = Engine::new().expect("engine");
-    engine.prepare_thread();
-    let mut all = Vec::new();
-    let mut rules = Vec::new();
-    for (slot, lambda) in (0u32..).zip(lambdas) {
-        let reference = LambdaRef { slot: LambdaSlot::new(slot), generation: Generation::new(1) };
-        let id = LambdaId::new(slot + 1);
-        let image =
-            Image::compile(&engine, &lambda.wasm, lambda.entry, &Limits::default()).expect("compiles");
-        let parameters = lnic::matcher::Parameters::new(&lambda.parameters).expect("parameters");
-        let base = Rule { egress: lambda.egress, parameters, ..Rule::any(reference) };
-        rules.push(Rule { rpc_lambda: Some(id), ..base.clone() });
-        rules.extend(lambda.rules.iter().map(|rule| rule(base.clone())));
-        all.push(Made { image, reference, id, lambda, host: host.of(id) });
-    }
-    (all, rules)
 }

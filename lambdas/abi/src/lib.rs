@@ -55,7 +55,7 @@ pub const IO_HEADERS: usize = 0;
 pub const IO_MATCH_DATA: usize = 256;
 /// Offset of the payload in the I/O area.
 pub const IO_PAYLOAD: usize = 512;
-/// Most bytes of a payload, in and out: a 9,000-byte MTU fits.
+/// Most bytes of a payload of one frame, in and out: a 9,000-byte MTU fits. Messages in slots may be longer.
 pub const PAYLOAD_CAPACITY: usize = 9216;
 /// Bytes of the I/O area.
 pub const IO_BYTES: usize = IO_PAYLOAD + PAYLOAD_CAPACITY;
@@ -262,11 +262,11 @@ pub struct Tcp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct MatchData {
-    /// Address of the payload in linear memory; read-only.
+    /// Address of the payload in linear memory: in the I/O area, or a message slot; read-only.
     pub payload: u32,
     /// Bytes of the payload; the lambda sets it to the bytes that leave.
     pub length: u32,
-    /// Most bytes that can leave in this frame; read-only.
+    /// Most bytes that can leave, in this frame or out of the slot; read-only.
     pub capacity: u32,
     /// ID of the lambda that runs; read-only.
     pub lambda_id: u32,

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
+use super::code::Known;
+use super::memory as tiers;
 use crate::control::config::machine::{Access, Capability};
 use crate::control::config::{Kind, Machine, Problem};
 use crate::control::topology::{DeviceKind, Driver, Pages, Topology};
-use crate::lambda::{Limits, verify};
 
-/// Memory mappings of a process without lambdas, and for each copy of a lambda; generous.
+/// Memory mappings of a process, but those of memories in windows; generous.
 const BASE_MAPPINGS: u64 = 4_096;
-const LAMBDA_MAPPINGS: u64 = 8;
 
 /// Kernel drivers that DPDK takes a card from, or that share it with DPDK.
 const USABLE_DRIVERS: [&str; 7] =
@@ -69,14 +69,14 @@ fn needs(driver: &Driver) -> &'static [Capability] {
     }
 }
 
-/// Modules that are no lambdas. Files that are not there are said already.
-fn lambdas(topology: &Topology, missing: &mut Vec<Missing>) {
-    for lambda in &topology.lambdas {
-        let Ok(wasm) = std::fs::read(&lambda.file) else { continue };
-        if let Err(error) = verify(&wasm, &lambda.entry, &Limits::default()) {
+/// Lambdas that cannot be deployed. Files that are not there are said already.
+fn lambdas(topology: &Topology, codes: &[Known], missing: &mut Vec<Missing>) {
+    for (lambda, known) in topology.lambdas.iter().zip(codes) {
+        if let Some(Err(error)) = known {
             missing.push(Missing {
                 what: format!("lambda \"{}\": {}: {error}", lambda.name, lambda.file.display()),
-                fix: "name a module that `lnic build` made, and its entry".into(),
+                fix: "name a module that `lnic build` made, its entry, and a layout and concurrency that suit it"
+                    .into(),
             });
         }
     }
@@ -88,6 +88,7 @@ pub(super) fn missing(
     machine: &Machine,
     absent: Vec<Problem>,
     privileges: &[Privilege],
+    codes: &[Known],
     total_bytes: u64,
 ) -> Vec<Missing> {
     let mut missing: Vec<Missing> = absent
@@ -100,12 +101,11 @@ pub(super) fn missing(
             },
         })
         .collect();
-    lambdas(topology, &mut missing);
+    lambdas(topology, codes, &mut missing);
     memory(topology, machine, total_bytes, &mut missing);
     capabilities(privileges, &mut missing);
     devices(topology, machine, &mut missing);
-    let mappings =
-        BASE_MAPPINGS + topology.lambdas.len() as u64 * topology.npus.len() as u64 * LAMBDA_MAPPINGS;
+    let mappings = BASE_MAPPINGS + tiers::mappings(topology, codes);
     if let Some(limit) = machine.max_map_count.filter(|limit| *limit < mappings) {
         missing.push(Missing {
             what: format!("vm.max_map_count is {limit}, {mappings} memory mappings may be needed"),

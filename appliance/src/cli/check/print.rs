@@ -121,6 +121,21 @@ impl Report {
             format!("{} available", size(memory.available_bytes).trim_start()),
         ]);
         table(f, rows)?;
+        let tiers = memory.tiers.iter().map(|tier| {
+            let whose = match tier.tier {
+                "local" => format!("each NPU ({})", tier.regions),
+                "ctm" => format!("each island ({})", tier.regions),
+                _ => "all islands".into(),
+            };
+            vec![
+                format!("tier {}", tier.tier),
+                whose,
+                format!("lambdas take {}", size(tier.planned_bytes).trim_start()),
+                format!("of at most {}", size(tier.limit_bytes).trim_start()),
+                format!("one lambda at most {}", size(tier.lambda_bytes).trim_start()),
+            ]
+        });
+        table(f, tiers.collect())?;
         writeln!(f, "  pages: {}", memory.pages)?;
         for pages in &memory.hugepages {
             let kib = pages.page_bytes / 1024;
@@ -162,6 +177,17 @@ impl Report {
             ]
         });
         table(f, rows.collect())?;
+        writeln!(f, "\nWhere lambdas run, and where their memory is")?;
+        let rows = self.lambdas.iter().map(|lambda| match (lambda.layout, lambda.runs, &lambda.because) {
+            (Some(layout), Some(runs), Some(because)) => vec![
+                lambda.name.clone(),
+                format!("{layout} in {}", lambda.tiers.join(", ")),
+                runs.into(),
+                format!("because {because}"),
+            ],
+            _ => vec![lambda.name.clone(), "not known".into()],
+        });
+        table(f, rows.collect())?;
         writeln!(f, "\nRules, first match wins")?;
         let rows = self.rules.iter().map(|rule| {
             vec![
@@ -171,7 +197,12 @@ impl Report {
                 format!("→ {}", rule.lambda),
             ]
         });
-        table(f, rows.collect())
+        table(f, rows.collect())?;
+        if let Some(matching) = &self.matching {
+            writeln!(f, "  {}", matching.reduction)?;
+            writeln!(f, "  the parser decodes {}", matching.parser)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,19 +1,19 @@
 //! What `lnic check` found, as data: printed for people, serialised for programs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use lnic_compiler::placement::Runs;
 use serde::Serialize;
 
+use super::code::{self, Known};
+use super::memory::{self, Memory};
 use super::missing::{self, Missing, Privilege};
 use super::roles::{self, Budget, Cores, Dispatcher, Island, Npu, Quarantine, Scheduling};
 use crate::control::config::{Machine, Problem};
-use crate::control::topology::{Concurrency, DeviceKind, Driver, LambdaSpec, Pages, PortSpec, Topology};
+use crate::control::topology::{DeviceKind, Driver, Pages, PortSpec, Topology};
 use crate::matcher::{Egress, PortRange, Rule, Table, VlanMatch};
-
-/// Bytes of a WebAssembly page.
-const WASM_PAGE_BYTES: u64 = 65_536;
-/// Largest module that is read to learn its memory.
-const MODULE_BYTES: u64 = 16 << 20;
+use crate::memory::Tier;
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]
@@ -34,34 +34,12 @@ pub(super) struct Report {
     pub(super) ports: Vec<Port>,
     pub(super) lambdas: Vec<Lambda>,
     pub(super) rules: Vec<MatchRule>,
+    /// What the table and the parser make of the rules.
+    pub(super) matching: Option<Matching>,
     pub(super) privileges: Vec<Privilege>,
     /// Worth knowing, but nothing that keeps the appliance from starting.
     pub(super) notes: Vec<String>,
     pub(super) missing: Vec<Missing>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Memory {
-    pub(super) lines: Vec<MemoryLine>,
-    pub(super) total_bytes: u64,
-    pub(super) available_bytes: u64,
-    pub(super) page_bytes: u64,
-    pub(super) pages: String,
-    pub(super) hugepages: Vec<HugepageSize>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct MemoryLine {
-    pub(super) what: String,
-    pub(super) bytes: u64,
-    pub(super) how: String,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct HugepageSize {
-    pub(super) page_bytes: u64,
-    pub(super) reserved: u64,
-    pub(super) free: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,13 +66,21 @@ pub(super) struct Lambda {
     pub(super) budget_us: u32,
     pub(super) concurrency: &'static str,
     pub(super) islands: Vec<String>,
-    /// NPUs of its islands, each of which may have a copy of its memory.
-    pub(super) copies: u64,
+    /// Instances of it, each with a memory; what of it they share, the memory's line says.
+    pub(super) copies: Option<u64>,
+    /// `any NPU`, or `one NPU at a time`.
+    pub(super) runs: Option<&'static str>,
+    /// Why.
+    pub(super) because: Option<String>,
+    /// `dense` or `windows`.
+    pub(super) layout: Option<&'static str>,
+    /// The tiers that its memory is in, nearest first.
+    pub(super) tiers: Vec<&'static str>,
     pub(super) in_flight: u32,
     pub(super) queue_frames: u32,
     pub(super) egress: &'static str,
     pub(super) rpc: bool,
-    /// Bytes of its linear memory, one for each copy, if its module can be read.
+    /// Bytes of an instance's linear memory.
     pub(super) memory_bytes: Option<u64>,
 }
 
@@ -107,13 +93,27 @@ pub(super) struct MatchRule {
     pub(super) lambda: String,
 }
 
+/// What the table and the parser make of the rules.
+#[derive(Debug, Serialize)]
+pub(super) struct Matching {
+    pub(super) rules: usize,
+    pub(super) tuples: usize,
+    /// Match reduction, in words.
+    pub(super) reduction: String,
+    /// What the parser decodes.
+    pub(super) parser: String,
+}
+
 impl Report {
     /// Puts together what is known; `absent` is what the configuration names and the machine lacks.
     pub(super) fn new(path: &Path, topology: &Topology, machine: &Machine, absent: Vec<Problem>) -> Self {
-        let lambdas: Vec<Lambda> = topology.lambdas.iter().map(|spec| lambda(spec, topology)).collect();
-        let memory = memory(topology, machine, &lambdas);
+        let codes = code::all(topology);
+        let lambdas = codes.iter().enumerate().map(|(at, known)| lambda(at, known, topology)).collect();
+        let memory = memory::memory(topology, machine, &codes);
         let privileges = missing::privileges(topology, machine);
-        let missing = missing::missing(topology, machine, absent, &privileges, memory.total_bytes);
+        let mut missing =
+            missing::missing(topology, machine, absent, &privileges, &codes, memory.total_bytes);
+        missing.extend(memory::missing(topology, &codes));
         Self {
             configuration: path.into(),
             name: topology.name.clone(),
@@ -128,70 +128,13 @@ impl Report {
             budget: roles::budget(topology),
             ports: topology.ports.iter().map(|spec| port(spec, topology, machine)).collect(),
             rules: rules(topology),
+            matching: matching(topology),
             notes: notes(topology, machine),
             memory,
             lambdas,
             privileges,
             missing,
         }
-    }
-}
-
-fn memory(topology: &Topology, machine: &Machine, lambdas: &[Lambda]) -> Memory {
-    let spec = &topology.memory;
-    let (page_bytes, pages) = match spec.pages(machine) {
-        Ok(pages @ Pages::Huge { page_bytes, pages: count }) => {
-            (pages.page_bytes(), format!("{count} hugepages of {} KiB", page_bytes / 1024))
-        }
-        Ok(pages @ Pages::Small) => (pages.page_bytes(), "4 KiB pages".into()),
-        Ok(pages @ Pages::SmallForWant(want)) => (pages.page_bytes(), format!("4 KiB pages: {want}")),
-        Err(want) => (want.page_kib * 1024, want.to_string()),
-    };
-    let pool = spec.pool_bytes(page_bytes).min(spec.eal_bytes());
-    let waiting = match roles::waiting_frames(topology) {
-        0 => String::new(),
-        frames => {
-            let mib = pool as f64 * frames as f64 / f64::from(spec.pool_frames) / f64::from(1 << 20);
-            format!(", of which {frames} ({mib:.1} MiB) may wait in queues")
-        }
-    };
-    let mut lines = vec![
-        MemoryLine {
-            what: "frame pool".into(),
-            bytes: pool,
-            how: format!("{} frames of {} bytes{waiting}", spec.pool_frames, spec.frame_bytes),
-        },
-        MemoryLine {
-            what: "rest of DPDK".into(),
-            bytes: spec.eal_bytes() - pool,
-            how: format!("eal_mib {} less the pool", spec.eal_mib),
-        },
-    ];
-    for lambda in lambdas {
-        lines.push(MemoryLine {
-            what: format!("lambda {}", lambda.name),
-            bytes: lambda.memory_bytes.unwrap_or(0) * lambda.copies,
-            how: match lambda.memory_bytes {
-                Some(bytes) if lambda.copies == 1 => format!("{} KiB on one NPU", bytes / 1024),
-                Some(bytes) => format!("{} KiB for each of {} NPUs", bytes / 1024, lambda.copies),
-                None => "not known: its module cannot be read".into(),
-            },
-        });
-    }
-    let sizes = machine.hugepages.iter();
-    Memory {
-        total_bytes: lines.iter().map(|line| line.bytes).sum(),
-        lines,
-        available_bytes: machine.available_bytes,
-        page_bytes,
-        pages,
-        hugepages: sizes
-            .map(|size| HugepageSize {
-                page_bytes: size.page_bytes,
-                reserved: size.reserved,
-                free: size.free,
-            })
-            .collect(),
     }
 }
 
@@ -250,8 +193,15 @@ fn state(driver: &Driver, machine: &Machine) -> String {
     }
 }
 
-fn lambda(spec: &LambdaSpec, topology: &Topology) -> Lambda {
+fn lambda(at: usize, known: &Known, topology: &Topology) -> Lambda {
+    let spec = &topology.lambdas[at];
     let islands = || spec.islands.iter().map(|island| &topology.islands[island.index()]);
+    let code = match known {
+        Some(Ok(code)) => Some(code),
+        _ => None,
+    };
+    let tiers: BTreeSet<Tier> =
+        code.iter().flat_map(|code| &code.plan.windows).map(|window| window.tier).collect();
     Lambda {
         name: spec.name.clone(),
         id: spec.id.raw(),
@@ -261,12 +211,17 @@ fn lambda(spec: &LambdaSpec, topology: &Topology) -> Lambda {
         budget_us: spec.budget_us,
         concurrency: spec.concurrency.name(),
         islands: islands().map(|island| island.name.clone()).collect(),
-        copies: match spec.concurrency {
-            Concurrency::Pinned => 1,
-            Concurrency::Auto | Concurrency::Replicated => {
-                islands().map(|island| island.npus.len() as u64).sum()
-            }
-        },
+        copies: code.map(|code| {
+            let (npus, each) = code.instances(topology, spec, at);
+            npus.len() as u64 * each
+        }),
+        runs: code.map(|code| match code.runs {
+            Runs::Anywhere => "any NPU",
+            Runs::OnOneNpu => "one NPU at a time",
+        }),
+        because: code.map(|code| code.because.clone()),
+        layout: code.map(|code| if code.plan.is_dense() { "dense" } else { "windows" }),
+        tiers: tiers.into_iter().map(Tier::name).collect(),
         in_flight: spec.in_flight,
         queue_frames: spec.queue_frames,
         egress: match spec.egress {
@@ -274,22 +229,8 @@ fn lambda(spec: &LambdaSpec, topology: &Topology) -> Lambda {
             Egress::Any => "any",
         },
         rpc: spec.rpc,
-        memory_bytes: linear_memory_bytes(&spec.file),
+        memory_bytes: code.map(|code| code.plan.bytes()),
     }
-}
-
-/// Bytes of a module's linear memory at its start.
-fn linear_memory_bytes(file: &Path) -> Option<u64> {
-    if std::fs::metadata(file).ok()?.len() > MODULE_BYTES {
-        return None;
-    }
-    let module = std::fs::read(file).ok()?;
-    for payload in wasmparser::Parser::new(0).parse_all(&module) {
-        if let wasmparser::Payload::MemorySection(memories) = payload.ok()? {
-            return Some(memories.into_iter().next()?.ok()?.initial.saturating_mul(WASM_PAGE_BYTES));
-        }
-    }
-    None
 }
 
 /// Rules in order of precedence.
@@ -303,6 +244,16 @@ fn rules(topology: &Topology) -> Vec<MatchRule> {
         lambda: topology.lambdas[found.rule.lambda.slot.index()].name.clone(),
     };
     table.iter().map(rule).collect()
+}
+
+fn matching(topology: &Topology) -> Option<Matching> {
+    let (table, reduction) = Table::reduced(topology.match_rules(&topology.references())).ok()?;
+    Some(Matching {
+        rules: table.len(),
+        tuples: table.tuples(),
+        reduction: reduction.to_string(),
+        parser: table.plan().to_string(),
+    })
 }
 
 /// A rule's conditions in the configuration's words.

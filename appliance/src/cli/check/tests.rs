@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
+use super::code;
 use super::report::Report;
+use crate::control::build;
 use crate::control::config::machine::{Access, Capability, Hugepages};
 use crate::control::config::{Cpu, Machine};
 use crate::control::topology::Topology;
@@ -24,11 +27,20 @@ fn bare() -> Machine {
 }
 
 fn report(text: &str, machine: &Machine) -> Report {
+    report_with(text, machine, &[])
+}
+
+/// With these modules beside `echo.wasm`.
+fn report_with(text: &str, machine: &Machine, modules: &[(&str, &[u8])]) -> Report {
     let folder = tempfile::tempdir().unwrap();
+    for (name, module) in modules {
+        std::fs::write(folder.path().join(name), module).unwrap();
+    }
     let module = wat::parse_str(
         r#"(module (memory (export "memory") 3 3)
             (global (export "__stack_pointer") (mut i32) (i32.const 4096))
             (global (export "__heap_base") i32 (i32.const 8192))
+            (global (export "__data_end") i32 (i32.const 4096))
             (func (export "lnic_abi_1"))
             (func (export "echo") (param i32 i32) (result i32) i32.const 0))"#,
     )
@@ -113,8 +125,8 @@ fn what_the_configuration_names_and_memory() {
     assert_eq!(
         found[2],
         pair(
-            "vm.max_map_count is 100, 4104 memory mappings may be needed",
-            "sysctl -w vm.max_map_count=8192"
+            "vm.max_map_count is 100, 4096 memory mappings may be needed",
+            "sysctl -w vm.max_map_count=4096"
         )
     );
 }
@@ -146,8 +158,10 @@ fn the_report_for_people() {
         "\n  budget          200 µs, at most 10000 µs  fuel per µs is measured at the start\n",
         "\n  quarantine      after 16 failures         within 1000 ms\n",
         "  total            128.2 MiB  1024.0 MiB available\n",
+        "  tier ctm    each island (1)  lambdas take 0.2 MiB  of at most 4096.0 MiB   one lambda at most 256.0 MiB\n",
         "  pages: 4 KiB pages: 64 hugepages of 2048 KiB needed, 3 of 4 reserved are free\n",
         "  p0  net_tap0,iface=lnic0  made at start  10.77.0.1  mtu 1500, queues 1, partial checksums\n",
+        "  echo  dense in ctm  any NPU  because nothing outlives a run that NPUs would share\n",
         "  priority 10  rule 1  protocol 17, destination_port 7-9  → echo\n",
         "  priority 0   rule 0  λ-RPC ID 1                         → echo\n",
         "  NET_ADMIN  present  for p0\n",
@@ -214,7 +228,7 @@ Scheduling: dispatcher
   quarantine   never
 ",
         "1023 frames of 2048 bytes, of which 512 (2.0 MiB) may wait in queues\n",
-        "192 KiB for each of 2 NPUs\n",
+        "192 KiB of ctm for each of 2 NPUs\n",
         "  entry echo  weight 3  budget 200 µs  concurrency auto  on far  egress reply\n",
     ] {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
@@ -262,4 +276,137 @@ fn roles_that_are_worth_a_word() {
     assert!(report(&across, &six_cpus()).notes.contains(&note.into()));
     let unknown = Machine { numa_nodes: BTreeMap::new(), ..six_cpus() };
     assert!(!report(&across, &unknown).notes.contains(&note.into()));
+}
+
+#[test]
+fn limits_and_quotas_that_are_too_small_are_missing() {
+    let lambdas = format!(
+        "{ECHO}tenant = \"acme\"\n{}",
+        ECHO.replace("echo\"\nid = 1", "two\"\nid = 2\nentry = \"echo\"")
+    );
+    let tiers = "[memory.tiers]\nctm_mib = 1\nlambda_ctm_mib = 1\n";
+    let tenant = "[[tenants]]\nname = \"acme\"\nctm_mib = 1\n";
+    let islands = "[[islands]]\nname = \"i\"\nnpus = [1, 2, 3]\n";
+    let found = |text: &str| missing(text, &six_cpus());
+    // 192 KiB for each of 3 NPUs.
+    assert_eq!(
+        found(&format!("{tiers}{tenant}{islands}{TAP}{lambdas}")),
+        [pair("lambdas: 1179648 bytes of ctm needed, 1048576 allowed", "raise [memory.tiers] ctm_mib to 2")]
+    );
+    let islands = islands.replace("3]", "3, 4, 5]").replace("[1, 2", "[0, 1, 2");
+    let fixes: Vec<String> = found(&format!("{tiers}{tenant}{islands}{TAP}{lambdas}"))
+        .into_iter()
+        .map(|(what, fix)| format!("{what}: {fix}"))
+        .collect();
+    assert_eq!(
+        fixes,
+        [
+            "lambdas: 2359296 bytes of ctm needed, 1048576 allowed: raise [memory.tiers] ctm_mib to 3",
+            "tenant \"acme\": 1179648 bytes of ctm needed, 1048576 allowed: raise its ctm_mib to 2",
+            "lambda \"echo\": 1179648 bytes of ctm needed, 1048576 allowed: raise [memory.tiers] lambda_ctm_mib to 2",
+            "lambda \"two\": 1179648 bytes of ctm needed, 1048576 allowed: raise [memory.tiers] lambda_ctm_mib to 2",
+        ]
+    );
+}
+
+/// A counter in C, built as `lnic build` does: `hits` as it is declared, and what a run does with it.
+fn counter(hits: &str, run: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("#include <lambda.h>\n{hits};\nLAMBDA(counter) {{\n{run};\nreturn DROP;\n}}\n");
+    std::fs::write(folder.path().join("counter.c"), source).unwrap();
+    let output = folder.path().join("counter.wasm");
+    let options = build::Options { output: Some(output.clone()), ..build::Options::default() };
+    build::build(folder.path(), &options).unwrap();
+    std::fs::read(output).unwrap()
+}
+
+#[test]
+fn memory_is_what_the_compiler_makes_of_each_lambda() {
+    let atomic = counter("static uint32_t hits", "__atomic_fetch_add(&hits, 1, __ATOMIC_SEQ_CST)");
+    let plain = counter("static volatile uint32_t hits", "hits++");
+    let local = counter("static volatile uint32_t hits LOCAL", "hits++");
+    let modules: [(&str, &[u8]); 3] =
+        [("atomic.wasm", &atomic), ("plain.wasm", &plain), ("local.wasm", &local)];
+    let lambda = |number: u32, name: &str, file: &str, rest: &str| {
+        format!(
+            "[[lambdas]]\nname = \"{name}\"\nid = {number}\nfile = \"{file}.wasm\"\nentry = \"counter\"\n{rest}\n"
+        )
+    };
+    let near = "islands = [\"near\"]";
+    let text = [
+        ROLES.to_owned(),
+        TAP.to_owned(),
+        lambda(1, "near", "atomic", near),
+        lambda(2, "everywhere", "atomic", ""),
+        lambda(3, "plain", "plain", near),
+        lambda(4, "local", "local", ""),
+        lambda(5, "raced", "plain", "concurrency = \"shared\""),
+        lambda(6, "refused", "plain", "concurrency = \"shared\"\nlayout = \"dense\""),
+    ]
+    .concat();
+    let report = report_with(&text, &six_cpus(), &modules);
+    let how: Vec<&str> = report.memory.lines[2..].iter().map(|line| line.how.as_str()).collect();
+    assert_eq!(
+        how,
+        [
+            "28 KiB of local for each of 2 NPUs, 4 KiB of ctm for its island",
+            "28 KiB of local for each of 4 NPUs, 4 KiB of imem for all",
+            "28 KiB of ctm on one NPU",
+            "28 KiB of local for each of 4 NPUs",
+            "28 KiB of local for each of 4 NPUs, 4 KiB of imem for all",
+            "none: it cannot be deployed",
+        ]
+    );
+    let runs: Vec<_> =
+        report.lambdas.iter().map(|lambda| (lambda.layout, lambda.runs, lambda.copies)).collect();
+    let any = Some("any NPU");
+    assert_eq!(
+        runs,
+        [
+            (Some("windows"), any, Some(2)),
+            (Some("windows"), any, Some(4)),
+            (Some("dense"), Some("one NPU at a time"), Some(1)),
+            (Some("dense"), any, Some(4)),
+            (Some("windows"), any, Some(4)),
+            (None, None, None),
+        ]
+    );
+    // The fullest NPU has four instances; the near island's CTM has a window, and the dense memory of who is at home there.
+    let planned: Vec<u64> = report.memory.tiers.iter().map(|tier| tier.planned_bytes >> 10).collect();
+    assert_eq!(planned, [4 * 28, 4 + 28, 8, 0]);
+    assert_eq!(report.missing.len(), 1, "{:?}", report.missing);
+    let refused = &report.missing[0].what;
+    assert!(
+        refused.starts_with("lambda \"refused\": ") && refused.contains("\"hits\" is written"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn code_of_the_same_bytes_and_wishes_is_compiled_once() {
+    let plain = counter("static volatile uint32_t hits", "hits++");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["one.wasm", "copy.wasm"] {
+        std::fs::write(folder.path().join(name), &plain).unwrap();
+    }
+    let lambda = |number: usize, file: &str, rest: &str| {
+        format!(
+            "[[lambdas]]\nname = \"l{number}\"\nid = {number}\nfile = \"{file}.wasm\"\nentry = \"counter\"\n{rest}\n"
+        )
+    };
+    let mut text = TAP.to_owned();
+    for number in 1..=50 {
+        text += &lambda(number, if number % 2 == 0 { "one" } else { "copy" }, "");
+    }
+    text += &lambda(51, "one", "concurrency = \"replicated\"");
+    let (topology, absent) = Topology::from_text(&text, &folder.path().join("c.toml"), &bare()).unwrap();
+    assert!(absent.iter().all(|problem| !problem.message.contains("lambda")), "{absent:?}");
+    let codes = code::all(&topology);
+    let of = |at: usize| match &codes[at] {
+        Some(Ok(code)) => code,
+        other => panic!("{other:?}"),
+    };
+    assert!((1..50).all(|at| Arc::ptr_eq(of(0), of(at))));
+    assert!(!Arc::ptr_eq(of(0), of(50)));
+    assert_ne!(of(0).runs, of(50).runs);
 }

@@ -1,6 +1,6 @@
 use std::net::UdpSocket;
 
-use lnic_wire::rpc::Header;
+use lnic_wire::rpc::{self, Header, Tlv};
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn printed(args: &Args) -> (String, Result<ExitCode, Failure>) {
     (String::from_utf8(out).expect("text"), result)
 }
 
-/// Answers this many requests with the payload reversed, every third one BUSY; its address.
+/// Answers this many requests with the payload reversed, every third one INTERNAL; its address.
 fn responder(requests: usize) -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a loopback socket");
     socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
@@ -32,8 +32,9 @@ fn responder(requests: usize) -> String {
         for count in 1..=requests {
             let (bytes, from) = socket.recv_from(&mut buffer).expect("a request");
             let request = Header::parse(&buffer[..bytes]).expect("a request");
+            assert_eq!(request.kind, rpc::Kind::Request);
             let payload: Vec<u8> = request.payload(&buffer[..bytes]).iter().rev().copied().collect();
-            let status = if count % 3 == 0 { Status::Busy } else { Status::Ok };
+            let status = if count % 3 == 0 { Status::Internal } else { Status::Ok };
             let reply = request.reply(status, 4, 42, payload.len() as u32);
             let mut datagram = vec![0; rpc::HEADER_BYTES];
             datagram.extend_from_slice(&payload);
@@ -60,7 +61,7 @@ fn prints_text_and_bytes() {
     assert_eq!((&json["status"], &json["payload_hex"]), (&"OK".into(), &"620161".into()), "{text}");
 
     let (text, result) = printed(&parse(&["7", "--to", &to, "--data", "abcdefghijklmnopqr", "--hex"]));
-    assert!(text.starts_with("BUSY, 18 bytes"), "{text}");
+    assert!(text.starts_with("INTERNAL, 18 bytes"), "{text}");
     let dump = "00000000  72 71 70 6f 6e 6d 6c 6b  6a 69 68 67 66 65 64 63  |rqponmlkjihgfedc|\n\
                 00000010  62 61                                             |ba|\n";
     assert!(text.ends_with(dump), "{text}");
@@ -74,7 +75,7 @@ fn counts_and_sums_up() {
     let (text, result) = printed(&parse(&line));
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 5, "{text}");
-    assert!(lines[2].starts_with("3: BUSY, 0 bytes"), "{text}");
+    assert!(lines[2].starts_with("3: INTERNAL, 0 bytes"), "{text}");
     assert!(lines[4].starts_with("4 sent, 4 received, 0.0 % loss, 1 not OK; min/p50/p99/max "), "{text}");
     assert_eq!(code(result), format!("{:?}", ExitCode::from(1)));
 
@@ -135,4 +136,62 @@ fn a_reader_that_goes_away_is_no_failure() {
         let failure = invoke(&parse(&["7", "--to", &to, form]), &mut Closed).expect_err("a closed pipe");
         assert_eq!(format!("{:?}", failure.report()), format!("{:?}", ExitCode::SUCCESS));
     }
+}
+
+/// Answers one request with what its header and its TLVs say; its address.
+fn mirror() -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a loopback socket");
+    let address = socket.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        let (bytes, from) = socket.recv_from(&mut buffer).expect("a request");
+        let request = Header::parse(&buffer[..bytes]).expect("a request");
+        let trace = request.tlvs(&buffer[..bytes]).find_map(|tlv| match tlv {
+            Tlv::Trace(trace) => Some(trace::text(trace)),
+            _ => None,
+        });
+        let text = format!("{:x} {} {trace:?}", request.flags, request.budget_us() > 0);
+        let mut datagram = [&[0; rpc::HEADER_BYTES], text.as_bytes()].concat();
+        request.reply(Status::Ok, 4, 42, text.len() as u32).emit_with_crc(&mut datagram);
+        socket.send_to(&datagram, from).expect("sent");
+    });
+    address
+}
+
+#[test]
+fn options_reach_the_wire() {
+    let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let trace = format!("--trace={given}");
+    let more = ["--idempotent", "--priority", "3", "--budget-us", "900000", &trace];
+    let (text, _) = printed(&parse(&[&["7", "--to", &mirror()], &more[..]].concat()));
+    let flags = rpc::CRC | rpc::IDEMPOTENT | 3;
+    assert!(text.contains(&format!(", trace {given}\n{flags:x} true Some({given:?})\n")), "{text}");
+    let (text, _) = printed(&parse(&["7", "--to", &mirror(), "--json", "--trace"]));
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let said = json["payload"].as_str().expect("text");
+    assert!(said.contains(json["trace"].as_str().expect("a trace")), "a new one: {text}");
+    let (text, _) = printed(&parse(&["7", "--to", &mirror()]));
+    assert!(text.ends_with(&format!("\n{:x} false None\n", rpc::CRC)), "{text}");
+}
+
+#[test]
+fn a_call_may_take_its_timeouts_and_what_its_payload_needs() {
+    let line = ["7", "--to", "::1", "--timeout-ms", "100", "--retries", "2"];
+    assert_eq!(deadline(&parse(&line), 1_000), Duration::from_millis(300));
+    assert_eq!(deadline(&parse(&line), 64 << 20), Duration::from_millis(6_700));
+    let line = [&line[..], &["--deadline-ms", "5"]].concat();
+    assert_eq!(deadline(&parse(&line), 64 << 20), Duration::from_millis(5));
+}
+
+#[test]
+fn a_payload_is_read_up_to_the_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("payload");
+    let file = fs::File::create(&path).expect("a file");
+    file.set_len(u64::from(MESSAGE_BYTES)).expect("sparse");
+    assert_eq!(read_payload(&path).expect("fits").len(), MESSAGE_BYTES as usize);
+    file.set_len(u64::from(MESSAGE_BYTES) + 1).expect("sparse");
+    let error = read_payload(&path).expect_err("too long").to_string();
+    assert!(error.contains("payload: more than"), "{error}");
+    assert!(read_payload(&folder.path().join("none")).is_err());
 }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Messages that an lcore can have in hand at a time, besides those that wait or are elsewhere.
+const MESSAGE_JOBS: u32 = 8;
+
 /// Everything that lcores are made of, until each takes its part.
 pub(super) struct Assembly<'a> {
     topology: &'a Topology,
@@ -17,9 +20,11 @@ pub(super) struct Assembly<'a> {
     /// Calls that the lambdas of an lcore's NPU can have under way.
     calls: BTreeMap<LcoreId, u64>,
     dispatchers: BTreeMap<LcoreId, Dispatcher<dpdk_bindings::mbuf::Mbuf>>,
+    messages: BTreeMap<LcoreId, Messages<dpdk_bindings::mbuf::Mbuf>>,
     pub(super) mails: Vec<(LcoreId, Mail)>,
     pub(super) quarantine: Arc<Quarantine>,
     table: Arc<Table>,
+    reduction: Reduction,
     directory: Arc<Directory>,
     lambdas: usize,
     clock: TscClock,
@@ -48,6 +53,7 @@ impl<'a> Assembly<'a> {
             servers.entry(spec.server).or_default().push(server);
         }
         let rules = topology.match_rules(&topology.references());
+        let (table, reduction) = Table::reduced(rules)?;
         let settings = topology.quarantine;
         let quarantine =
             Quarantine::new(lambdas.len(), settings.failures, u64::from(settings.window_ms) * 1_000_000);
@@ -64,15 +70,23 @@ impl<'a> Assembly<'a> {
             npus: workers().map(|id| (id, Npu::new(lambdas.len()))).collect(),
             calls: BTreeMap::new(),
             dispatchers: BTreeMap::new(),
+            messages: BTreeMap::new(),
             mails: Vec::new(),
             quarantine: Arc::new(quarantine),
-            table: Arc::new(Table::build(rules)?),
+            table: Arc::new(table),
+            reduction,
             directory: Arc::new(Directory::new(
                 lambdas.iter().map(|lambda| (lambda.spec().id, lambda.reference)),
             )),
             lambdas: lambdas.len(),
             clock: TscClock::new(),
         })
+    }
+
+    /// What was derived from the lambdas and rules together.
+    pub(super) fn deployment(&self, lambdas: &[Prepared], code: Coalesced) -> DeploymentStats {
+        let extracted = lambdas.iter().fold(HeaderSet::NONE, |set, lambda| set.with(lambda.headers()));
+        DeploymentStats::new(&self.table, &self.reduction, extracted, code)
     }
 
     /// Deals the ports' queues out to those who poll.
@@ -98,7 +112,7 @@ impl<'a> Assembly<'a> {
                 for npu in &lambda.npus {
                     let lcore = self.topology.npus[npu.index()].lcore;
                     if self.layout.has(lcore, at) {
-                        self.load_on(lcore, lambda)?;
+                        self.load_on(lcore, *npu, lambda)?;
                     }
                 }
                 continue;
@@ -109,13 +123,15 @@ impl<'a> Assembly<'a> {
                 }
                 let npus: Vec<NpuId> =
                     lambda.npus.iter().copied().filter(|npu| spec.npus.contains(npu)).collect();
-                let pinned = if lambda.pinned { Some(lambda.load()?) } else { None };
+                // Its memory is there for good: with the first of the NPUs that it moves between.
+                let home = npus.first().copied().filter(|_| lambda.pinned);
+                let pinned = home.map(|npu| lambda.load(npu)).transpose()?;
                 for npu in &npus {
                     let lcore = self.topology.npus[npu.index()].lcore;
                     if lambda.pinned {
                         self.expect_calls(lcore, lambda);
                     } else {
-                        self.load_on(lcore, lambda)?;
+                        self.load_on(lcore, *npu, lambda)?;
                     }
                 }
                 let share = Share {
@@ -136,10 +152,23 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    fn load_on(&mut self, lcore: LcoreId, lambda: &Prepared) -> Result<(), StartError> {
+    /// Gives those who poll a message server each.
+    pub(super) fn take_messages(
+        &mut self,
+        eal: &Eal,
+        lambdas: &[Prepared],
+        pool: &Mempool,
+    ) -> Result<(), StartError> {
+        let pollers = self.topology.pollers();
+        let servers = messages::messages(eal, self.topology, lambdas, pool, pollers.len())?;
+        self.messages = pollers.into_iter().zip(servers).collect();
+        Ok(())
+    }
+
+    fn load_on(&mut self, lcore: LcoreId, id: NpuId, lambda: &Prepared) -> Result<(), StartError> {
         self.expect_calls(lcore, lambda);
         if let Some(npu) = self.npus.get_mut(&lcore) {
-            npu.load(lambda.reference, lambda.load()?);
+            npu.load(lambda.reference, lambda.load(id)?);
         }
         Ok(())
     }
@@ -186,7 +215,8 @@ impl<'a> Assembly<'a> {
         let scheduling = &self.topology.scheduling;
         let waiting = if dispatcher.is_some() { scheduling.waiting_frames } else { 0 };
         let stock = lcores::stock(
-            waiting,
+            // Messages are jobs also where frames are not.
+            waiting + if self.messages.contains_key(&id) { MESSAGE_JOBS } else { 0 },
             self.topology.npus.len(),
             clients.len(),
             if dispatcher.is_some() { scheduling.in_flight } else { 0 },
@@ -205,6 +235,7 @@ impl<'a> Assembly<'a> {
             stock,
             suspended_here: Arc::clone(&self.suspended[&id]),
             fuel_per_us: self.fuel_per_us,
+            messages: self.messages.remove(&id),
             counters: Arc::new(LcoreCounters::new(self.lambdas)),
             sleeper: lcores::sleeper(self.topology, &queues, &self.doorbells[&id])?,
             queues,
@@ -229,6 +260,7 @@ fn attachments(ports: &[OpenPort], own: &Queues) -> Vec<Attachment> {
             interface: port.interface,
             role: has(port.role),
             tx_checksum: port.tx_checksum,
+            tx_external: port.tx_external,
         })
         .collect()
 }

@@ -21,7 +21,7 @@ use crate::island::{Npu, Quarantine};
 use crate::lambda::Engine;
 use crate::matcher::{Directory, Table};
 use crate::observe::counters::LcoreCounters;
-use crate::path::{Attachment, Dispatcher, Parts, Path, Place, Stock};
+use crate::path::{Attachment, Dispatcher, Messages, Parts, Path, Place, Stock};
 use crate::port::Port;
 
 /// Jobs that links between a dispatcher and an NPU hold: those in flight, and those that are suspended there or called from there.
@@ -60,6 +60,7 @@ pub(super) struct Lcore {
     pub(super) stock: Stock,
     pub(super) suspended_here: Arc<AtomicU32>,
     pub(super) fuel_per_us: u32,
+    pub(super) messages: Option<Messages<Mbuf>>,
     pub(super) counters: Arc<LcoreCounters>,
     pub(super) sleeper: Sleeper,
     pub(super) idle: Idle,
@@ -86,6 +87,7 @@ impl Lcore {
             stock: self.stock,
             suspended_here: self.suspended_here,
             fuel_per_us: self.fuel_per_us,
+            messages: self.messages,
             counters: Arc::clone(&self.counters),
         };
         let mut sleeper = self.sleeper;

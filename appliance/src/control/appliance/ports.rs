@@ -75,6 +75,7 @@ pub(super) struct OpenPort {
     pub(super) interface: Interface,
     pub(super) role: Role,
     pub(super) tx_checksum: bool,
+    pub(super) tx_external: bool,
     name: String,
     driver: String,
     device: Option<Device>,
@@ -101,6 +102,7 @@ pub(super) fn open_all(eal: &Eal, topology: &Topology, pool: &Mempool) -> Result
     }
     for port in &mut ports {
         port.tx_checksum = port.queues.iter().flatten().all(|queue| queue.capabilities().tx_checksum);
+        port.tx_external = port.queues.iter().flatten().all(|queue| queue.capabilities().tx_external);
     }
     Ok(ports)
 }
@@ -134,6 +136,8 @@ fn open_dpdk(
         mtu: spec.mtu,
         mac: spec.mac,
         promiscuous: spec.promiscuous,
+        // It costs some cards their simplest way to send: only for replies out of slots.
+        tx_external: topology.lambdas.iter().any(|lambda| lambda.message_slots > 0),
         tx_retries: spec.tx_retries,
     };
     let opened = dpdk::open(eal, devargs, pool, &options)
@@ -168,6 +172,7 @@ fn closed(topology: &Topology, spec: &PortSpec, mac: [u8; 6], queues: Vec<Option
         },
         role: wire.map_or(Role::Wire { host: spec.host }, |wire| Role::Host { wire: wire.id }),
         tx_checksum: false,
+        tx_external: false,
         name: spec.name.clone(),
         driver: "pcap".to_owned(),
         device: None,

@@ -39,7 +39,9 @@ fn builds_the_lambdas_of_the_repository() {
     if !have_tools() {
         return;
     }
-    for (name, entry) in [("echo", "echo"), ("web-server", "web_server")] {
+    let lambdas_and_entries =
+        [("echo", "echo"), ("web-server", "web_server"), ("image-transformer", "image_transformer")];
+    for (name, entry) in lambdas_and_entries {
         let out = tempfile::tempdir().unwrap();
         let output = out.path().join("out.wasm");
         let report = build(&lambdas().join(name), &with_output(&output)).unwrap();
@@ -230,22 +232,30 @@ fn a_lambda_with_constants_only_has_no_writable_globals() {
 }
 
 #[test]
-fn modules_keep_no_names_but_those_of_data_segments() {
+fn modules_keep_what_moving_needs_and_no_other_custom_section() {
     if !have_tools() {
         return;
     }
     let text = "#include <lambda.h>\nstatic const char greeting[] = \"hello, lambda\";\n\
-        __attribute__((noinline)) static int private_helper(int x) { return greeting[x & 7]; }\n\
+        static const char *volatile where = greeting + 3;\n\
+        __attribute__((noinline)) static int private_helper(int x) { int secret = x & 7; return where[secret]; }\n\
         LAMBDA(a) { return private_helper((int)match_data->length); }\n";
     let source = folder(&[("a.c", text)]);
-    let has = |options: &Options, name: &str| {
+    let customs = |options: &Options| {
         let module = std::fs::read(build(source.path(), options).unwrap().file).unwrap();
-        module.windows(name.len()).any(|window| window == name.as_bytes())
+        let mut names = Vec::new();
+        for payload in wasmparser::Parser::new(0).parse_all(&module) {
+            if let wasmparser::Payload::CustomSection(section) = payload.unwrap() {
+                names.push(section.name().to_owned());
+            }
+        }
+        names
     };
-    let small = Options::default();
-    assert!(has(&small, ".rodata") && !has(&small, "private_helper") && !has(&small, "simd128"));
-    let debug = Options { debug: true, ..Options::default() };
-    assert!(has(&debug, ".rodata") && has(&debug, "private_helper"));
+    assert_eq!(customs(&Options::default()), ["linking", "reloc.CODE", "reloc.DATA", "name"]);
+    let debug = customs(&Options { debug: true, ..Options::default() });
+    for name in ["linking", "reloc.CODE", "reloc.DATA", "name", ".debug_info", "producers"] {
+        assert!(debug.iter().any(|found| found == name), "{debug:?}");
+    }
 }
 
 #[test]
@@ -310,6 +320,127 @@ fn the_same_sources_give_the_same_bytes() {
     }
     let dated = folder(&[("a.c", "#include <lambda.h>\nLAMBDA(dated) { return __TIME__[0]; }\n")]);
     assert!(matches!(build(dated.path(), &Options::default()), Err(BuildError::Diagnosed { .. })));
+}
+
+/// Of each tier a variable and a constant, initialised and not.
+const TIERS: &str = "#include <lambda.h>\n\
+    static uint32_t local_first LOCAL = 1, local_zeros[1 << 14] LOCAL;\n\
+    static uint32_t ctm_first CTM = 2, ctm_zeros[1 << 14] CTM;\n\
+    static uint32_t imem_first IMEM = 3, imem_zeros[1 << 16] IMEM;\n\
+    static uint32_t *emem_first EMEM = &imem_zeros[7]; static uint32_t emem_zeros[5 << 20] EMEM;\n\
+    static const uint8_t local_table[3] LOCAL_CONST = {1, 2, 0};\n\
+    static const uint8_t ctm_table[3] CTM_CONST = {3, 4, 0};\n\
+    static const char *const imem_table[2] IMEM_CONST = {\"first\", \"st\"};\n\
+    static const uint8_t *const emem_table[2] EMEM_CONST = {local_table + 1, ctm_table + 3};\n\
+    static uint64_t anywhere[9], *volatile inside = &anywhere[4];\n\
+    LAMBDA(tiers) {\n\
+        uint32_t i = match_data->rule;\n\
+        local_zeros[i]++; ctm_zeros[i]++; imem_zeros[i]++; emem_zeros[i]++; anywhere[i]++;\n\
+        return (int)(local_first++ + ctm_first++ + imem_first++ + *emem_first++ + local_table[i] + ctm_table[i]\n\
+            + imem_table[i & 1][i] + *emem_table[i & 1] + *inside);\n\
+    }\n";
+
+#[test]
+fn objects_of_all_tiers_can_be_moved_and_zeros_are_not_in_the_file() {
+    use lnic_compiler::module::{Kind, Module};
+    use lnic_compiler::mover::{Assignment, Layout, relocate};
+    use lnic_compiler::{Sharing, Tier};
+
+    if !have_tools() {
+        return;
+    }
+    let source = folder(&[("tiers.c", TIERS)]);
+    for optimise in [Optimise::Speed, Optimise::Size, Optimise::None] {
+        for debug in [false, true] {
+            let options = Options { optimise, debug, ..Options::default() };
+            let report = build(source.path(), &options).unwrap();
+            assert_eq!(report.warnings, "");
+            assert!(report.memory_bytes > 20 << 20 && report.module_bytes < 16_384, "{report:?}");
+            let wasm = std::fs::read(&report.file).unwrap();
+            let module = Module::read(&wasm).unwrap();
+            assert!(module.is_movable() && module.unplaced().is_empty());
+            for (tier, zeros_bytes) in
+                [("local", 1 << 16), ("ctm", 1 << 16), ("imem", 1 << 18), ("emem", 20 << 20)]
+            {
+                for (suffix, kind) in [("zeros", Kind::Variable), ("table", Kind::Constant)] {
+                    let name = format!("{tier}_{suffix}");
+                    let object = module.objects().iter().find(|object| object.name == name).unwrap();
+                    assert_eq!((object.kind, object.wanted.map(Tier::name)), (kind, Some(tier)), "{name}");
+                    assert!(kind == Kind::Constant || object.bytes == zeros_bytes, "{object:?}");
+                }
+            }
+            let order: Vec<usize> = (0..module.objects().len()).rev().collect();
+            let assignments: Vec<Assignment> = module
+                .objects()
+                .iter()
+                .map(|object| match object.wanted {
+                    None | Some(Tier::Local) => Assignment { tier: Tier::Local, sharing: Sharing::Instance },
+                    Some(Tier::Ctm) => Assignment { tier: Tier::Ctm, sharing: Sharing::Island },
+                    Some(tier) => Assignment { tier, sharing: Sharing::All },
+                })
+                .collect();
+            for layout in [Layout::Dense { tier: Tier::Local }, Layout::Windows { assignments: &assignments }]
+            {
+                let moved = relocate(&module, &order, layout, 64 << 20).unwrap();
+                let shape = verify(&moved.wasm, "tiers", &Limits::default()).unwrap();
+                assert_eq!(shape.memory_bytes, moved.plan.bytes());
+                assert!(shape.writable_globals);
+                assert!(moved.wasm.len() < 16_384);
+            }
+        }
+    }
+}
+
+#[test]
+fn moved_constants_are_still_known_as_constants() {
+    use lnic_compiler::Tier;
+    use lnic_compiler::module::Module;
+    use lnic_compiler::mover::{Layout, relocate};
+
+    if !have_tools() {
+        return;
+    }
+    let constants =
+        "static const uint8_t odd[7] = {1, 0}; static const uint32_t more[3] IMEM_CONST = {0, 1, 0};";
+    let read = "odd[match_data->rule & 3] + more[match_data->rule & 1]";
+    for (declarations, body, writable) in [
+        (constants.to_owned(), format!("return (int)({read});"), false),
+        // Zeroed variables: before and behind constants, once moved.
+        (format!("{constants} static int zeroed;"), format!("return (int)({read} + zeroed++);"), true),
+        (format!("{constants} static int five = 5;"), format!("return (int)({read} + five++);"), true),
+    ] {
+        let text = format!("#include <lambda.h>\n{declarations}\nLAMBDA(a) {{ {body} }}\n");
+        let source = folder(&[("a.c", &text)]);
+        let wasm = std::fs::read(build(source.path(), &Options::default()).unwrap().file).unwrap();
+        let is_writable = |wasm: &[u8]| verify(wasm, "a", &Limits::default()).unwrap().writable_globals;
+        assert_eq!(is_writable(&wasm), writable, "{declarations}");
+        let module = Module::read(&wasm).unwrap();
+        let mut order: Vec<usize> = (0..module.objects().len()).collect();
+        for _ in 0..order.len() {
+            order.rotate_left(1);
+            let moved = relocate(&module, &order, Layout::Dense { tier: Tier::Local }, 1 << 20).unwrap();
+            assert_eq!(is_writable(&moved.wasm), writable, "{declarations} {order:?}");
+        }
+    }
+}
+
+#[test]
+fn an_address_of_the_linkers_leaves_objects_where_they_are() {
+    if !have_tools() {
+        return;
+    }
+    let text = "#include <lambda.h>\nextern uint8_t __heap_base; static uint32_t counter;\n\
+        LAMBDA(a) { counter++; return (int)(uintptr_t)&__heap_base; }\n";
+    let source = folder(&[("a.c", text)]);
+    let report = build(source.path(), &Options::default()).unwrap();
+    let wasm = std::fs::read(&report.file).unwrap();
+    let module = lnic_compiler::module::Module::read(&wasm).unwrap();
+    // Later linkers keep the relocation, and say whose address it is.
+    if module.is_movable() {
+        assert_eq!(module.unplaced()[0].name, "__heap_base");
+    } else {
+        assert!(report.warnings.contains("warning: wasm-ld cannot keep relocations"), "{}", report.warnings);
+    }
 }
 
 /// The header and the host's structures agree on every offset and size.

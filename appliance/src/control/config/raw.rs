@@ -53,6 +53,8 @@ pub(crate) struct Configuration {
     #[serde(default)]
     pub(crate) dispatchers: Vec<Spanned<Dispatcher>>,
     #[serde(default)]
+    pub(crate) tenants: Vec<Spanned<Tenant>>,
+    #[serde(default)]
     pub(crate) ports: Vec<Spanned<Port>>,
     #[serde(default)]
     pub(crate) lambdas: Vec<Spanned<Lambda>>,
@@ -67,6 +69,34 @@ pub(crate) struct Memory {
     pub(crate) eal_mib: Value<i64>,
     pub(crate) pool_frames: Value<i64>,
     pub(crate) frame_bytes: Value<i64>,
+    #[serde(default)]
+    pub(crate) tiers: Tiers,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tiers {
+    pub(crate) local_mib: Value<i64>,
+    pub(crate) ctm_mib: Value<i64>,
+    pub(crate) imem_mib: Value<i64>,
+    pub(crate) emem_mib: Value<i64>,
+    pub(crate) lambda_local_mib: Value<i64>,
+    pub(crate) lambda_ctm_mib: Value<i64>,
+    pub(crate) lambda_imem_mib: Value<i64>,
+    pub(crate) lambda_emem_mib: Value<i64>,
+    pub(crate) objects_local_kib: Value<i64>,
+    pub(crate) objects_ctm_kib: Value<i64>,
+    pub(crate) objects_imem_kib: Value<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tenant {
+    pub(crate) name: Value<String>,
+    pub(crate) local_mib: Value<i64>,
+    pub(crate) ctm_mib: Value<i64>,
+    pub(crate) imem_mib: Value<i64>,
+    pub(crate) emem_mib: Value<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -97,6 +127,13 @@ pub(crate) struct Idle {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rpc {
     pub(crate) port: Value<i64>,
+    pub(crate) exchanges: Value<i64>,
+    pub(crate) sessions: Value<i64>,
+    pub(crate) reply_cache_kib: Value<i64>,
+    pub(crate) require_crc: Value<bool>,
+    #[serde(default)]
+    pub(crate) copy_engines: Vec<Spanned<String>>,
+    pub(crate) copy_engine_bytes: Value<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -179,16 +216,20 @@ pub(crate) struct Capture {
 pub(crate) struct Lambda {
     pub(crate) name: Value<String>,
     pub(crate) id: Value<i64>,
+    pub(crate) tenant: Value<String>,
     pub(crate) file: Value<String>,
     pub(crate) entry: Value<String>,
     pub(crate) budget_us: Value<i64>,
     pub(crate) weight: Value<i64>,
     pub(crate) islands: Value<Vec<Spanned<String>>>,
     pub(crate) concurrency: Value<String>,
+    pub(crate) layout: Value<String>,
     pub(crate) in_flight: Value<i64>,
     pub(crate) queue_frames: Value<i64>,
     pub(crate) egress: Value<String>,
     pub(crate) rpc: Value<bool>,
+    pub(crate) message_slots: Value<i64>,
+    pub(crate) message_kib: Value<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -122,6 +122,7 @@ fn the_default_configuration_explains_every_key() {
     };
     check(&[], keys::<raw::Configuration>());
     check(&["memory"], keys::<raw::Memory>());
+    check(&["memory", "tiers"], keys::<raw::Tiers>());
     check(&["eal"], keys::<raw::Eal>());
     check(&["lcores"], keys::<raw::Lcores>());
     check(&["idle"], keys::<raw::Idle>());
@@ -131,6 +132,7 @@ fn the_default_configuration_explains_every_key() {
     check(&["budget"], keys::<raw::Budget>());
     check(&["islands"], keys::<raw::Island>());
     check(&["dispatchers"], keys::<raw::Dispatcher>());
+    check(&["tenants"], keys::<raw::Tenant>());
     check(&["ports"], keys::<raw::Port>());
     check(&["ports", "fault"], keys::<raw::Fault>());
     check(&["ports", "capture"], keys::<raw::Capture>());

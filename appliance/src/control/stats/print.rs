@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{LambdaStats, LogStats, Snapshot};
+use super::{LambdaStats, LogStats, Snapshot, memory};
 
 /// Lambdas that `lnic stats` shows: those that used most NPU time.
 const LAMBDAS: usize = 20;
@@ -10,6 +10,7 @@ const LAMBDAS: usize = 20;
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}, up {:.1} s, {}", self.name, self.version, self.uptime_s, self.scheduling)?;
+        write!(f, "{}", self.deployment)?;
         self.frames(f)?;
         self.ports(f)?;
         self.lcores(f)?;
@@ -34,7 +35,7 @@ impl fmt::Display for Snapshot {
         for pool in &self.pools {
             writeln!(f, "{:<20} {:>10} {:>10}", pool.name, pool.frames, pool.in_use)?;
         }
-        Ok(())
+        memory::print(f, &self.regions)
     }
 }
 
@@ -48,8 +49,19 @@ impl Snapshot {
         )?;
         writeln!(
             f,
-            "          answered {}  pongs {}  unknown lambda {}  multi-fragment {}",
-            frames.answered, frames.pongs, frames.unknown_lambda, frames.multi_fragment
+            "          answered {}  pongs {}  unknown lambda {}",
+            frames.answered, frames.pongs, frames.unknown_lambda
+        )?;
+        writeln!(
+            f,
+            "messages  {}  long replies {}  frames placed {}, {} by an engine  frames made {}, {} without a copy  challenged {}",
+            frames.messages,
+            frames.long_replies,
+            frames.placed,
+            frames.placed_by_engine,
+            frames.made,
+            frames.sent_in_place,
+            frames.challenged
         )?;
         if !self.drops.is_empty() {
             f.write_str("drops    ")?;

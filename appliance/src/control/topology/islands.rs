@@ -32,6 +32,8 @@ pub struct NpuSpec {
     pub island: IslandId,
     /// The lcore that hosts it.
     pub lcore: LcoreId,
+    /// NUMA node of its CPU, if the kernel tells.
+    pub numa_node: Option<u32>,
 }
 
 /// An island by its CPUs, before lcores and NPUs have numbers.
@@ -120,12 +122,13 @@ pub(super) fn number(
 ) -> (Vec<IslandSpec>, Vec<NpuSpec>) {
     let (mut islands, mut npus): (Vec<IslandSpec>, Vec<NpuSpec>) = (Vec::new(), Vec::new());
     for (id, draft) in (0..).map(IslandId::new).zip(drafts) {
-        let hosts = draft.cpus.iter().filter_map(|&cpu| lcores.worker(cpu));
+        let hosts = draft.cpus.iter().filter_map(|&cpu| Some((cpu, lcores.worker(cpu)?)));
         let first = npus.len();
-        npus.extend((0..).skip(first).map(NpuId::new).zip(hosts).map(|(npu, lcore)| NpuSpec {
+        npus.extend((0..).skip(first).map(NpuId::new).zip(hosts).map(|(npu, (cpu, lcore))| NpuSpec {
             id: npu,
             island: id,
             lcore,
+            numa_node: machine.numa_node(cpu),
         }));
         let nodes: BTreeSet<Option<u32>> = draft.cpus.iter().map(|&cpu| machine.numa_node(cpu)).collect();
         islands.push(IslandSpec {

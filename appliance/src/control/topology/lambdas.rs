@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::{Budget, IslandSpec, Scheduling, scheduling, system};
+use super::{
+    Budget, Concurrency, IslandSpec, LayoutWish, Scheduling, TenantSpec, scheduling, system, tenants,
+};
 use crate::control::config::Problems;
 use crate::control::config::raw;
 use crate::ids::{IslandId, LambdaId};
@@ -16,6 +18,10 @@ use crate::matcher::Egress;
 const LAMBDAS: usize = 65_536;
 /// Longest name: a DNS label's.
 const NAME_BYTES: usize = 63;
+/// Largest message slot, KiB: the largest message of λ-RPC.
+const MESSAGE_KIB: u32 = lnic_message::MESSAGE_BYTES >> 10;
+/// A message slot, KiB, if nothing else is said.
+const DEFAULT_MESSAGE_KIB: u32 = 64;
 /// Requests of one lambda that may run or be suspended at once on one NPU, if nothing else is said.
 const IN_FLIGHT: u32 = 8;
 
@@ -26,6 +32,8 @@ pub struct LambdaSpec {
     pub name: String,
     /// Its ID on the wire.
     pub id: LambdaId,
+    /// Whose it is: a place in the list of tenants.
+    pub tenant: usize,
     /// WebAssembly module.
     pub file: PathBuf,
     /// Exported function to call.
@@ -38,6 +46,8 @@ pub struct LambdaSpec {
     pub islands: Vec<IslandId>,
     /// Whether several NPUs may run it at once.
     pub concurrency: Concurrency,
+    /// How its memory is laid out.
+    pub layout: LayoutWish,
     /// Requests of it that may run or be suspended at once on one NPU.
     pub in_flight: u32,
     /// Requests that may wait for it in one dispatcher.
@@ -46,32 +56,10 @@ pub struct LambdaSpec {
     pub egress: Egress,
     /// λ-RPC messages with its ID reach it without a rule.
     pub rpc: bool,
-}
-
-/// Whether several NPUs may run a lambda at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Concurrency {
-    /// One at a time if the lambda has writable globals, else all.
-    Auto,
-    /// One at a time.
-    Pinned,
-    /// All, each with its own copy of the globals.
-    Replicated,
-}
-
-impl Concurrency {
-    /// All of them.
-    const ALL: [Self; 3] = [Self::Auto, Self::Pinned, Self::Replicated];
-
-    /// The word of the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Pinned => "pinned",
-            Self::Replicated => "replicated",
-        }
-    }
+    /// Message slots for each lcore that polls; 0 takes messages of one frame only.
+    pub message_slots: u32,
+    /// Bytes of a slot.
+    pub message_bytes: u32,
 }
 
 /// What lambdas are judged by.
@@ -80,6 +68,7 @@ pub(super) struct Context<'a> {
     pub(super) budget: &'a Budget,
     pub(super) scheduling: &'a Scheduling,
     pub(super) islands: &'a [IslandSpec],
+    pub(super) tenants: &'a [TenantSpec],
 }
 
 /// Judges all lambdas.
@@ -150,6 +139,7 @@ fn one(
     let ways = [("reply", Egress::Reply), ("any", Egress::Any)];
     LambdaSpec {
         id: LambdaId::new(problems.integer(&format!("{place}: id"), &raw.id, 0..=u32::MAX, 0)),
+        tenant: tenants::place(&place, &raw.tenant, context.tenants, problems),
         file: file(&place, &raw.file, span, context.folder, problems),
         entry,
         weight: problems.integer(&format!("{place}: weight"), &raw.weight, 1..=1_000, 1),
@@ -166,6 +156,12 @@ fn one(
             &Concurrency::ALL.map(|concurrency| (concurrency.name(), concurrency)),
             Concurrency::Auto,
         ),
+        layout: problems.choice(
+            &format!("{place}: layout"),
+            &raw.layout,
+            &LayoutWish::ALL.map(|layout| (layout.name(), layout)),
+            LayoutWish::Auto,
+        ),
         in_flight: problems.integer(&format!("{place}: in_flight"), &raw.in_flight, 1..=64, IN_FLIGHT),
         queue_frames: scheduling::queue_frames(
             &format!("{place}:"),
@@ -173,6 +169,13 @@ fn one(
             context.scheduling.queue_frames,
             problems,
         ),
+        message_slots: problems.integer(&format!("{place}: message_slots"), &raw.message_slots, 0..=1024, 0),
+        message_bytes: problems.integer(
+            &format!("{place}: message_kib"),
+            &raw.message_kib,
+            1..=MESSAGE_KIB,
+            DEFAULT_MESSAGE_KIB,
+        ) << 10,
         egress: problems.choice(&format!("{place}: egress"), &raw.egress, &ways, Egress::Reply),
         rpc: raw.rpc.as_ref().is_none_or(|value| *value.get_ref()),
         name,

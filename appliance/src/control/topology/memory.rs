@@ -2,6 +2,7 @@
 
 use crate::control::config::machine::{Hugepages, Machine};
 use crate::control::config::{Problems, raw};
+use crate::memory::{RegionSettings, Tier, TierBytes};
 
 /// Bytes that DPDK keeps before a frame's data (`RTE_PKTMBUF_HEADROOM`).
 pub(super) const HEADROOM_BYTES: u64 = 128;
@@ -31,11 +32,35 @@ pub struct Memory {
     pub pool_frames: u32,
     /// Bytes that one frame may have, its framing included.
     pub frame_bytes: u16,
+    /// Memory of lambdas.
+    pub tiers: Tiers,
+}
+
+/// Memory of lambdas: of each NPU's Local, each island's CTM, IMEM and EMEM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// Most bytes of each region.
+    pub regions: TierBytes,
+    /// Most bytes of each region that one lambda may have.
+    pub lambda: TierBytes,
+    /// Most bytes of each tier that placement gives to the objects of one lambda.
+    pub objects: TierBytes,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { hugepages: HugepageMode::Auto, eal_mib: 128, pool_frames: 8191, frame_bytes: 2048 }
+        Self {
+            hugepages: HugepageMode::Auto,
+            eal_mib: 128,
+            pool_frames: 8191,
+            frame_bytes: 2048,
+            tiers: Tiers {
+                regions: RegionSettings::default().limits,
+                lambda: TierBytes([64 * MIB, 256 * MIB, 256 * MIB, 4096 * MIB]),
+                // As on the card: 64 KiB of cluster local scratch, 256 KiB of CTM, 4 MiB of IMEM.
+                objects: TierBytes([64 << 10, 256 << 10, 4 * MIB, 4096 * MIB]),
+            },
+        }
     }
 }
 
@@ -159,6 +184,7 @@ pub(super) fn memory(raw: &raw::Memory, problems: &mut Problems<'_>) -> Memory {
             512..=16_384,
             default.frame_bytes,
         ),
+        tiers: tiers(&raw.tiers, default.tiers, problems),
     };
     let page_bytes = if memory.hugepages == HugepageMode::Required { 2 * MIB } else { SMALL_PAGE_BYTES };
     let needed = memory.pool_bytes(page_bytes) + EAL_OVERHEAD_BYTES;
@@ -177,4 +203,39 @@ pub(super) fn memory(raw: &raw::Memory, problems: &mut Problems<'_>) -> Memory {
         );
     }
     memory
+}
+
+/// Judges `[memory.tiers]`.
+fn tiers(raw: &raw::Tiers, default: Tiers, problems: &mut Problems<'_>) -> Tiers {
+    let regions = [&raw.local_mib, &raw.ctm_mib, &raw.imem_mib, &raw.emem_mib];
+    let lambda = [&raw.lambda_local_mib, &raw.lambda_ctm_mib, &raw.lambda_imem_mib, &raw.lambda_emem_mib];
+    let lambda = tier_bytes("[memory.tiers] lambda_", lambda, default.lambda, problems);
+    let objects = [&raw.objects_local_kib, &raw.objects_ctm_kib, &raw.objects_imem_kib];
+    let kib = |tier: Tier, problems: &mut Problems<'_>| match objects.get(tier.index()) {
+        Some(value) => {
+            let name = format!("[memory.tiers] objects_{tier}_kib");
+            let default = (default.objects.of(tier) >> 10) as u32;
+            u64::from(problems.integer(&name, value, 0..=u32::MAX, default)) << 10
+        }
+        None => u64::MAX,
+    };
+    let objects = TierBytes(Tier::ALL.map(|tier| kib(tier, problems).min(lambda.of(tier))));
+    let regions = tier_bytes("[memory.tiers] ", regions, default.regions, problems);
+    Tiers { regions, lambda, objects }
+}
+
+/// Judges a number of MiB for each tier; those that are not said are as `default`.
+pub(super) fn tier_bytes(
+    place: &str,
+    mib: [&raw::Value<i64>; 4],
+    default: TierBytes,
+    problems: &mut Problems<'_>,
+) -> TierBytes {
+    TierBytes(Tier::ALL.map(|tier| {
+        let value = mib[tier.index()];
+        if value.is_none() {
+            return default.of(tier);
+        }
+        problems.integer(&format!("{place}{tier}_mib"), value, 1..=1u64 << 24, 1) * MIB
+    }))
 }

@@ -3,9 +3,10 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{
-    DEFAULT_SOCKET, DispatcherSpec, Idle, IslandSpec, Lcores, NpuSpec, SchedulingMode, Sleep, Topology,
+    DEFAULT_SOCKET, DispatcherSpec, Idle, IslandSpec, Lcores, MessageLimits, NpuSpec, SchedulingMode, Sleep,
+    Topology,
 };
-use super::{dispatchers, islands, lambdas, lcores, memory, ports, rules, scheduling};
+use super::{dispatchers, islands, lambdas, lcores, memory, ports, rules, scheduling, tenants};
 use crate::control::config::raw::{self, Value};
 use crate::control::config::{Machine, Problems};
 
@@ -32,7 +33,14 @@ pub(super) fn topology(
     };
     let context = ports::Context { folder, machine, memory: &memory, pollers: pollers as u16, polled_by };
     let ports = ports::ports(raw, &context, problems);
-    let context = lambdas::Context { folder, budget: &budget, scheduling: &scheduling, islands: &islands };
+    let tenants = tenants::tenants(&raw.tenants, problems);
+    let context = lambdas::Context {
+        folder,
+        budget: &budget,
+        scheduling: &scheduling,
+        islands: &islands,
+        tenants: &tenants,
+    };
     let lambdas = lambdas::lambdas(&raw.lambdas, &context, problems);
     let rules = rules::rules(&raw.rules, &ports, &lambdas, problems);
     Topology {
@@ -43,12 +51,14 @@ pub(super) fn topology(
         lcores,
         idle: idle(&raw.idle, problems),
         rpc_port: problems.integer("[rpc] port", &raw.rpc.port, 1..=u16::MAX, RPC_PORT),
+        messages: messages(&raw.rpc, problems),
         scheduling,
         quarantine: scheduling::quarantine(&raw.quarantine, problems),
         budget,
         islands,
         npus,
         dispatchers,
+        tenants,
         ports,
         lambdas,
         rules,
@@ -161,6 +171,25 @@ fn extra_args(raw: &raw::Eal, problems: &mut Problems<'_>) -> Vec<String> {
         }
     }
     raw.extra_args.iter().map(|argument| argument.get_ref().clone()).collect()
+}
+
+fn messages(raw: &raw::Rpc, problems: &mut Problems<'_>) -> MessageLimits {
+    let default = MessageLimits::default();
+    let kib = default.reply_cache_bytes >> 10;
+    MessageLimits {
+        exchanges: problems.integer("[rpc] exchanges", &raw.exchanges, 1..=4096, default.exchanges),
+        sessions: problems.integer("[rpc] sessions", &raw.sessions, 1..=1 << 20, default.sessions),
+        reply_cache_bytes: problems.integer("[rpc] reply_cache_kib", &raw.reply_cache_kib, 16..=1 << 20, kib)
+            << 10,
+        require_crc: raw.require_crc.as_ref().is_none_or(|value| *value.get_ref()),
+        copy_engines: raw.copy_engines.iter().map(|engine| engine.get_ref().clone()).collect(),
+        copy_engine_bytes: problems.integer(
+            "[rpc] copy_engine_bytes",
+            &raw.copy_engine_bytes,
+            0..=u32::from(u16::MAX),
+            default.copy_engine_bytes,
+        ),
+    }
 }
 
 fn idle(raw: &raw::Idle, problems: &mut Problems<'_>) -> Idle {

@@ -8,6 +8,7 @@ use crate::control::config::Cpu;
 use crate::control::config::machine::{Access, Hugepages};
 use crate::ids::{IslandId, LambdaId, NpuId};
 use crate::matcher::{Egress, PortRange, Table, VlanMatch};
+use crate::memory::TierBytes;
 
 mod errors;
 mod role_errors;
@@ -224,4 +225,27 @@ fn pages_follow_mode_and_machine() {
     assert_eq!(memory.pool_bytes(2 << 20), 10 * (2 << 20));
     let jumbo = Memory { frame_bytes: 9216, pool_frames: 1000, ..memory };
     assert_eq!(jumbo.pool_bytes(4096), 1000 * 12_288);
+}
+
+#[test]
+fn tenants_and_tiers() {
+    let mib = |tiers: [u64; 4]| TierBytes(tiers.map(|mib| mib << 20));
+    let tiers = "[memory.tiers]\nlocal_mib = 1\nctm_mib = 2\nimem_mib = 3\nemem_mib = 4\nlambda_local_mib = 5\nlambda_ctm_mib = 6\nlambda_imem_mib = 7\nlambda_emem_mib = 8\nobjects_local_kib = 9\n";
+    let topology = valid(&format!("{tiers}{PORT}"));
+    let objects = TierBytes([9 << 10, 256 << 10, 4 << 20, 8 << 20]);
+    assert_eq!(
+        topology.memory.tiers,
+        Tiers { regions: mib([1, 2, 3, 4]), lambda: mib([5, 6, 7, 8]), objects }
+    );
+    let default = TenantSpec { name: "default".into(), quota: TierBytes::UNLIMITED };
+    assert_eq!(topology.tenants, std::slice::from_ref(&default));
+    let acme = "[[tenants]]\nname = \"acme\"\nimem_mib = 9\n";
+    let topology = valid(&format!("{acme}{PORT}{LAMBDA}tenant = \"acme\"\n"));
+    let quota = TierBytes([u64::MAX, u64::MAX, 9 << 20, u64::MAX]);
+    assert_eq!(topology.tenants, [default, TenantSpec { name: "acme".into(), quota }]);
+    assert_eq!(topology.lambdas[0].tenant, 1);
+    assert_eq!(valid(&format!("{acme}{PORT}{LAMBDA}")).lambdas[0].tenant, 0);
+    // "default" may be given quotas of its own.
+    let topology = valid(&format!("{acme}[[tenants]]\nname = \"default\"\nemem_mib = 1\n{PORT}{LAMBDA}"));
+    assert_eq!((topology.tenants.len(), topology.lambdas[0].tenant), (2, 1));
 }

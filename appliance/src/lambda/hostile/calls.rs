@@ -8,12 +8,12 @@ const IMPORTS: &str = r#"
     (import "lnic" "log" (func $log (param i32 i32)))"#;
 
 /// A lambda that imports both functions.
-fn calling(body: &str, extra: &str) -> String {
+pub(super) fn calling(body: &str, extra: &str) -> String {
     module(body, extra, MEMORY).replacen("(module", &format!("(module {IMPORTS}"), 1)
 }
 
 /// `$call` of lambda 7 with these bytes of request and reply at 1024 and 2048.
-fn call(request_bytes: i64, reply_capacity: i64) -> String {
+pub(super) fn call(request_bytes: i64, reply_capacity: i64) -> String {
     format!(
         "(call $call (i32.const 7) (i32.const 1024) (i32.const {request_bytes}) (i32.const 2048) (i32.const {reply_capacity}) (i32.const 500))"
     )
@@ -23,7 +23,7 @@ fn with_host(wat: &str, fuel: u64, host: &HostSide) -> Instance {
     let engine = Engine::new().unwrap();
     engine.prepare_thread();
     let image = Image::compile(&engine, &wat::parse_str(wat).unwrap(), "entry", &Limits::default()).unwrap();
-    Instance::new(&image, fuel, host).unwrap()
+    Instance::new(&image, fuel, host, &image.detached_seat().unwrap()).unwrap()
 }
 
 fn status(number: i32) -> Run {
@@ -229,7 +229,7 @@ fn a_suspended_instance_may_be_dropped_and_moved() {
     let before = fiber_stacks();
     let mut waiting: Vec<_> = (0..200)
         .map(|_| {
-            let mut instance = Instance::new(&image, 100_000, &HostSide::detached()).unwrap();
+            let mut instance = made(&image, 100_000).unwrap();
             assert_eq!(instance.run(0), Run::Suspended);
             instance
         })
@@ -330,11 +330,8 @@ fn artifacts_load_as_often_as_one_likes_and_outlive_their_image() {
     let artifact = image.artifact();
     assert_eq!(artifact.shape(), image.shape());
     drop(image);
-    let mut instances: Vec<_> = (0..50)
-        .map(|_| {
-            Instance::new(&Image::load(&engine, &artifact).unwrap(), 10_000, &HostSide::detached()).unwrap()
-        })
-        .collect();
+    let mut instances: Vec<_> =
+        (0..50).map(|_| made(&Image::load(&engine, &artifact).unwrap(), 10_000).unwrap()).collect();
     for instance in &mut instances {
         assert_eq!(instance.run(0), Run::Suspended);
     }
@@ -351,6 +348,6 @@ fn artifacts_load_as_often_as_one_likes_and_outlive_their_image() {
         &Limits::default(),
     );
     let trapping = Image::load(&engine, &trapping.unwrap()).unwrap();
-    let mut trapping = Instance::new(&trapping, 10_000, &HostSide::detached()).unwrap();
+    let mut trapping = made(&trapping, 10_000).unwrap();
     assert_eq!(trapping.run(0), Run::Failed(Failure::Trap));
 }

@@ -345,3 +345,25 @@ fn everything_wrong_is_said_at_once_in_the_order_of_the_file() {
     let lines: Vec<&str> = found.iter().filter_map(|line| line.split(':').next()).collect();
     assert_eq!(lines, ["1", "3", "6", "7"]);
 }
+
+#[test]
+fn memory_tier_and_tenant_errors() {
+    let memory = |line: &str| one(&errors(&format!("[memory.tiers]\n{line}\n{PORT}")));
+    assert_eq!(memory("ctm_mib = 0"), "2: [memory.tiers] ctm_mib: 0 is not in 1–16777216");
+    assert_eq!(memory("lambda_emem_mib = -1"), "2: [memory.tiers] lambda_emem_mib: -1 is not in 1–16777216");
+    let tenant = |lines: &str| one(&errors(&format!("[[tenants]]\n{lines}\n{PORT}")));
+    assert_eq!(tenant("emem_mib = 1"), "1: [[tenants]] number 1: has no name");
+    assert_eq!(
+        tenant("name = \"a b\""),
+        "2: tenant \"a b\": name: allowed are 1–32 letters, digits, \".\", \"-\" and \"_\""
+    );
+    assert_eq!(tenant("name = \"a\"\nlocal_mib = 0"), "3: tenant \"a\": local_mib: 0 is not in 1–16777216");
+    assert_eq!(
+        tenant("name = \"a\"\n[[tenants]]\nname = \"a\""),
+        "4: tenant \"a\": there is another tenant of this name"
+    );
+    assert_eq!(
+        lambda("tenant = \"defualt\""),
+        "8: lambda \"echo\": no tenant \"defualt\": did you mean \"default\"?"
+    );
+}

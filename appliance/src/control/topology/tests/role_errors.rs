@@ -216,8 +216,8 @@ fn errors_of_lambdas() {
     assert_eq!(lambda("in_flight = 65"), "8: lambda \"echo\": in_flight: 65 is not in 1–64");
     assert_eq!(lambda("queue_frames = 0"), "8: lambda \"echo\": queue_frames: 0 is not in 1–65536");
     assert_eq!(
-        lambda("concurrency = \"shared\""),
-        "8: lambda \"echo\": concurrency: \"shared\": allowed are \"auto\", \"pinned\", \"replicated\""
+        lambda("concurrency = \"sharde\""),
+        "8: lambda \"echo\": concurrency: \"sharde\": allowed are \"auto\", \"pinned\", \"shared\", \"replicated\""
     );
     assert_eq!(
         lambda("islands = [\"iland0\"]"),

@@ -1,0 +1,135 @@
+//! Messages of the simulated appliance: slots in its lambdas' own memory, and frames for what it sends by itself.
+
+#![allow(unsafe_code, reason = "what memory slots lie in is vouched for here")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+
+use dpdk_bindings::external::{Backing, Region, Slot};
+use lnic::frame::FrameSource;
+use lnic::ids::NpuId;
+use lnic::memory::View;
+use lnic::message::slots::{LambdaSlots, MessageSlots};
+use lnic::path::Messages;
+use lnic::port::sim::{SimFrame, SimPool};
+use lnic_message::server::{Limits, Server, TenantId};
+
+use super::deployed::Made;
+
+/// Number of the simulated appliance's life.
+pub const EPOCH: u32 = 0x1_0001;
+/// Who finds all slots taken is told to ask again after so many microseconds.
+pub const RETRY_US: u16 = 500;
+
+/// How the polling lcore takes messages.
+#[derive(Clone, Copy)]
+pub struct MessageSetup {
+    pub limits: Limits,
+    /// Messages that can run at a time.
+    pub running: u32,
+}
+
+impl Default for MessageSetup {
+    fn default() -> Self {
+        let limits = Limits {
+            exchanges: 64,
+            exchanges_per_tenant: 64,
+            fragments: 2048,
+            message_bytes: 2 << 20,
+            sessions: 32,
+            cache_bytes: 64 << 10,
+            cache_bytes_per_tenant: 64 << 10,
+            tenants: 64,
+            ..Limits::default()
+        };
+        Self { limits, running: 64 }
+    }
+}
+
+impl MessageSetup {
+    /// Each lambda is a tenant of its own.
+    pub fn make(self, lambdas: &[Made], pool: &SimPool) -> Messages<SimFrame> {
+        let slots = (0u16..).zip(lambdas).map(|(tenant, made)| LambdaSlots {
+            id: made.id,
+            lambda: made.reference.slot,
+            tenant: TenantId(tenant),
+            slots: slots(made),
+            address: made.area.map_or(0, |area| area.address),
+            slot_bytes: made.area.map_or(0, |area| area.slot_bytes),
+        });
+        Messages::new(
+            Server::new(self.limits, [7; 16], EPOCH),
+            MessageSlots::new(slots.collect(), RETRY_US),
+            Box::new(Frames::of(pool)),
+            self.running,
+            None,
+        )
+    }
+}
+
+/// A lambda's slots: where its instances see them too.
+fn slots(made: &Made) -> Vec<Slot> {
+    let Some(area) = made.area else { return Vec::new() };
+    let view =
+        made.deployment.seat(NpuId::new(0)).view(area.window).expect("memory").expect("a window of slots");
+    let region = Region::new(Window(view));
+    let bytes = area.slot_bytes as usize;
+    (0..area.count as usize).map(|at| region.slot(at * bytes..(at + 1) * bytes).expect("within")).collect()
+}
+
+/// The window of a lambda's memory that its slots lie in.
+struct Window(View);
+
+// SAFETY: a view's bytes are mapped, readable and writable, at the same place until it is dropped. It gives out no references to
+// them, nor does anybody else: instances of the lambda see them as their linear memory.
+unsafe impl Backing for Window {
+    fn base(&self) -> NonNull<u8> {
+        self.0.base()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    fn page_bytes(&self) -> usize {
+        4096
+    }
+}
+
+thread_local! {
+    /// Pools of this thread's labs. An lcore's messages can be sent to it with where their frames come from; a simulated pool cannot.
+    static POOLS: RefCell<BTreeMap<u64, SimPool>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Frames of one of this thread's pools.
+struct Frames(u64);
+
+impl Frames {
+    fn of(pool: &SimPool) -> Self {
+        POOLS.with_borrow_mut(|pools| {
+            let number = pools.last_key_value().map_or(0, |(last, _)| last + 1);
+            pools.insert(number, pool.clone());
+            Self(number)
+        })
+    }
+}
+
+impl FrameSource for Frames {
+    type Frame = SimFrame;
+
+    fn frame(&mut self, bytes: &[u8]) -> Option<SimFrame> {
+        POOLS.with_borrow_mut(|pools| pools.get_mut(&self.0)?.frame(bytes))
+    }
+
+    fn capacity(&self) -> usize {
+        POOLS.with_borrow(|pools| pools.get(&self.0).map_or(0, FrameSource::capacity))
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        // At the thread's end the pools may have gone before.
+        let _ = POOLS.try_with(|pools| pools.borrow_mut().remove(&self.0));
+    }
+}
