@@ -56,7 +56,7 @@ COPY . .
 RUN --mount=type=cache,target=/root/.cargo/registry --mount=type=cache,target=/target \
     CARGO_TARGET_DIR=/target cargo build --release --locked --package lnic --bin lnic \
     && install -D -s -m 755 /target/release/lnic /artifacts/usr/bin/lnic
-RUN for lambda in echo web-server; do \
+RUN for lambda in echo web-server image-transformer; do \
         install -d /artifacts/usr/share/lnic/lambdas/$lambda \
         && /artifacts/usr/bin/lnic build lambdas/$lambda \
             --output /artifacts/usr/share/lnic/lambdas/$lambda/$lambda.wasm || exit 1; \

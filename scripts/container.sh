@@ -103,7 +103,7 @@ build_from_binary() {
     mkdir -p "$context/artifacts/usr/share/lnic/lambdas"
     cp -R "$root/Dockerfile" "$root/Cargo.toml" "$root/scripts" "$root/configs" "$context"
     install -D -m 755 "$binary" "$context/artifacts/usr/bin/lnic"
-    for lambda in echo web-server; do
+    for lambda in echo web-server image-transformer; do
         mkdir "$context/artifacts/usr/share/lnic/lambdas/$lambda"
         "$binary" build "$root/lambdas/$lambda" \
             --output "$context/artifacts/usr/share/lnic/lambdas/$lambda/$lambda.wasm"

@@ -6,23 +6,25 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/setup.sh [--runtime] [--build] [--test] [--dev]
+usage: scripts/setup.sh [--runtime] [--build] [--test] [--bench] [--dev]
 
 Installs, as root or through sudo, what is missing of
   --runtime  DPDK's libraries and drivers: to run lnic
   --build    DPDK's headers, clang and lld, and Rust: to build lnic and lambdas
-  --test     testpmd, tshark, scapy, ping and others: to run the tests and the demonstrations
+  --test     testpmd, tshark, scapy, Pillow, ping and others: to run the tests and the demonstrations
+  --bench    nginx: to compare with it
   --dev      cargo-deny: to check dependencies
 Without options: --runtime --build --test.
 END
 }
 
-runtime=false build=false test=false dev=false
+runtime=false build=false test=false bench=false dev=false
 for argument in "$@"; do
     case $argument in
         --runtime) runtime=true ;;
         --build) build=true ;;
         --test) test=true ;;
+        --bench) bench=true ;;
         --dev) dev=true ;;
         -h | --help) usage && exit ;;
         *) usage >&2 && exit 2 ;;
@@ -79,7 +81,7 @@ dpdk_abi() {
 # librte-net-i40e23, librte-net-ice23, librte-net-ixgbe23, librte-net-mlx5-23 …, or librte-meta-net for all.
 runtime_packages() {
     local abi=$1 name
-    for name in eal ethdev mbuf mempool ring kvargs net pdump telemetry bus-pci bus-vdev mempool-ring \
+    for name in eal dmadev ethdev mbuf mempool ring kvargs net pdump telemetry bus-pci bus-vdev mempool-ring \
         net-af-packet net-af-xdp net-memif net-null net-pcap net-ring net-tap net-vhost net-virtio; do
         echo "librte-$name$abi"
     done
@@ -148,7 +150,11 @@ if $build; then
 fi
 if $test; then
     install_packages test ca-certificates curl dpdk-dev ethtool iproute2 iputils-arping iputils-ping jq procps \
-        python3-pytest python3-scapy shellcheck tcpdump tshark util-linux
+        python3-pil python3-pytest python3-scapy shellcheck tcpdump tshark util-linux
+fi
+if $bench; then
+    # A benchmark starts its own: the package shall start none, on port 80.
+    RUNLEVEL=1 install_packages bench libnginx-mod-http-echo nginx-light
 fi
 if $dev; then
     if have cargo-deny; then

@@ -9,66 +9,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from figures import Figure, report
-from lab import DUT_IP, DUT_MAC, GEN_IP, GEN_MAC, LNIC, ROOT, Lab, process, run, wait
+from lab import DUT_IP, ECHO, LNIC, Lab, cpu_seconds, run
 
 RATE = 100
 PMDS = ("af_packet", "tap")
 MODES = {"adaptive": "auto", "polling": "never"}
 
 
-def config(lab: Lab, folder: Path, sleep: str) -> Path:
-    path = folder / f"{sleep}.toml"
-    path.write_text(
-        f"""socket = "{folder}/lnic.sock"
-[memory]
-hugepages = "off"
-[lcores]
-main = 0
-workers = [1]
-[idle]
-sleep = "{sleep}"
-[[ports]]
-name = "p0"
-devargs = "{lab.devargs()}"
-ipv4 = "{DUT_IP}"
-[[lambdas]]
-name = "echo"
-id = 1
-file = "{ROOT}/lambdas/echo/echo.wasm"
-"""
-    )
-    return path
-
-
-def cpu_seconds(pid: int) -> float:
-    return time.clock_gettime((~pid << 3) | 2)  # as clock_getcpuclockid(3) makes it
-
-
-def address(lab: Lab) -> None:
-    """Gives the client its address, and its neighbour's MAC: nothing but requests shall wake the appliance."""
-    run("ip", "-n", lab.gen, "address", "replace", f"{GEN_IP}/24", "dev", lab.iface)
-    run("ip", "-n", lab.gen, "link", "set", lab.iface, "address", GEN_MAC)
-    run("ip", "-n", lab.gen, "neigh", "replace", DUT_IP, "lladdr", DUT_MAC, "dev", lab.iface)
-
-
 def measure(lab: Lab, folder: Path, sleep: str, seconds: float) -> dict[str, float]:
-    command = [LNIC, "run", str(config(lab, folder, sleep))]
-    with process(lab.dut, command, folder / "dut.log") as dut:
-        wait(lambda: b"ready" in (folder / "dut.log").read_bytes() or dut.poll() is not None, "lnic")
-        if dut.poll() is not None:
-            raise RuntimeError((folder / "dut.log").read_text())
-        lab.adopt()
-        address(lab)
-        time.sleep(0.5)
-        # `ip netns exec` replaces itself by the program: the process is the appliance.
+    config = lab.configuration(folder / f"{sleep}.toml", sleep, ECHO)
+    with lab.appliance(config) as dut:
         before, start = cpu_seconds(dut.pid), time.monotonic()
         time.sleep(seconds)
         idle = 100 * (cpu_seconds(dut.pid) - before) / (time.monotonic() - start)
