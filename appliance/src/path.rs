@@ -159,8 +159,6 @@ pub struct Path<F: Frame, C> {
     /// The same of a part of a message.
     staged_part: Option<Parsed>,
     messages: Option<Box<Messages<F>>>,
-    /// Some lambda takes its messages in slots.
-    any_slots: bool,
     us_per_fuel: u64,
     counters: Arc<LcoreCounters>,
     clock: C,
@@ -224,7 +222,6 @@ impl<F: Frame, C: Clock> Path<F, C> {
             suspended: Suspended::new(parts.stock.calls),
             staged: None,
             staged_part: None,
-            any_slots: parts.messages.as_ref().is_some_and(Messages::any_slots),
             messages: parts.messages.map(Box::new),
             us_per_fuel: (1u64 << 32) / u64::from(parts.fuel_per_us.max(1)),
             counters: parts.counters,
@@ -338,9 +335,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
         if self.quarantine.state(lambda.slot) != State::Active {
             return Next::End(unavailable(&arrival, frame, count));
         }
-        if self.any_slots
-            && arrival.is_rpc()
-            && self.messages.as_ref().is_some_and(|messages| messages.has_slots(lambda.slot))
+        if arrival.is_rpc() && self.messages.as_ref().is_some_and(|messages| messages.has_slots(lambda.slot))
         {
             self.staged_part = Some(parsed);
             return Next::Part;

@@ -40,6 +40,7 @@ pub use coalesce::{Bounds, Coalesced, Ready, Wishes, ready};
 use lambdas::Prepared;
 use layout::{Layout, LinkKind, LinkSpec};
 use lcores::{End, Lcore, Queues, TscClock};
+pub use messages::slot_region;
 use ports::OpenPort;
 pub use ports::PortError;
 

@@ -91,12 +91,6 @@ impl<E: External> MessageSlots<E> {
         }
     }
 
-    /// Does any lambda have slots?
-    #[must_use]
-    pub fn any(&self) -> bool {
-        !self.owner.is_empty()
-    }
-
     /// Does the lambda that is deployed there have slots?
     #[must_use]
     #[inline]

@@ -112,11 +112,6 @@ impl<F: Frame> Messages<F> {
         }
     }
 
-    /// Does any lambda take messages in slots?
-    pub(super) fn any_slots(&self) -> bool {
-        self.slots.any()
-    }
-
     /// Does the lambda take messages in slots?
     #[inline]
     pub(super) fn has_slots(&self, lambda: LambdaSlot) -> bool {

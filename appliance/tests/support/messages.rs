@@ -1,15 +1,12 @@
 //! Messages of the simulated appliance: slots in its lambdas' own memory, and frames for what it sends by itself.
 
-#![allow(unsafe_code, reason = "what memory slots lie in is vouched for here")]
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ptr::NonNull;
 
-use dpdk_bindings::external::{Backing, Region, Slot};
+use dpdk_bindings::external::Slot;
+use lnic::control::appliance::slot_region;
 use lnic::frame::FrameSource;
 use lnic::ids::NpuId;
-use lnic::memory::View;
 use lnic::message::slots::{LambdaSlots, MessageSlots};
 use lnic::path::Messages;
 use lnic::port::sim::{SimFrame, SimPool};
@@ -73,28 +70,9 @@ fn slots(made: &Made) -> Vec<Slot> {
     let Some(area) = made.area else { return Vec::new() };
     let view =
         made.deployment.seat(NpuId::new(0)).view(area.window).expect("memory").expect("a window of slots");
-    let region = Region::new(Window(view));
+    let region = slot_region(view);
     let bytes = area.slot_bytes as usize;
     (0..area.count as usize).map(|at| region.slot(at * bytes..(at + 1) * bytes).expect("within")).collect()
-}
-
-/// The window of a lambda's memory that its slots lie in.
-struct Window(View);
-
-// SAFETY: a view's bytes are mapped, readable and writable, at the same place until it is dropped. It gives out no references to
-// them, nor does anybody else: instances of the lambda see them as their linear memory.
-unsafe impl Backing for Window {
-    fn base(&self) -> NonNull<u8> {
-        self.0.base()
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.bytes()
-    }
-
-    fn page_bytes(&self) -> usize {
-        4096
-    }
 }
 
 thread_local! {

@@ -52,6 +52,12 @@ unsafe impl Backing for Window {
     }
 }
 
+/// A window of a lambda's as memory that slots are cut from, and ports and engines may reach.
+#[must_use]
+pub fn slot_region(view: View) -> Region {
+    Region::new(Window(view))
+}
+
 /// The message server of each of `pollers` lcores, in their order.
 pub(super) fn messages(
     eal: &Eal,
@@ -73,7 +79,7 @@ pub(super) fn messages(
                 };
                 let npu = lambda.npus.first().copied().unwrap_or(NpuId::new(0));
                 let view = deployment.seat(npu).view(area.window).map_err(failed)?;
-                view.map(|view| (area, Region::new(Window(view))))
+                view.map(|view| (area, slot_region(view)))
             }
         };
         for (at, own) in of_poller.iter_mut().enumerate() {
