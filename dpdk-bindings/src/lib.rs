@@ -17,6 +17,7 @@ pub mod external;
 pub mod lcore;
 pub mod mbuf;
 pub mod mempool;
+pub mod privileges;
 pub mod ring;
 
 pub use error::Error;
