@@ -265,6 +265,26 @@ fn the_host_reads_and_writes_what_it_is_given() {
 }
 
 #[test]
+fn values_go_where_they_are_asked_to() {
+    let source = r#"#include <lambda.h>
+        static uint8_t greeting[32], token[64], other[8];
+        __attribute__((export_name("keep"))) uint8_t *keep(void) { return other; }
+        LAMBDA(f) {
+            int32_t bytes = lnic_environment(headers->ethernet.source, 6, greeting, sizeof greeting);
+            return lnic_secret_text("TOKEN", token, sizeof token) + bytes;
+        }"#;
+    at_all_levels(source, |found, level| {
+        let (touched, written) = found.touched();
+        assert!(["greeting", "token"].iter().all(|name| touched.contains(name)), "{level}: {touched:?}");
+        assert!(!touched.contains(&"other"), "{level}: {touched:?}");
+        assert_eq!(written, ["greeting", "token"], "{level}");
+        assert_eq!(found.headers_read(), [54..60], "{level}");
+        let entry = &found.analysis.entries[0];
+        assert!(!entry.calls_lambdas && !entry.logs, "{level}");
+    });
+}
+
+#[test]
 fn bulk_memory_has_a_range() {
     let source = r"#include <lambda.h>
         uint8_t page[4096];

@@ -7,7 +7,8 @@
  *         return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
  *     }
  *
- * `lnic build DIR` compiles it. A lambda is freestanding: no libc, and no imports but lnic_call and lnic_log. Locals live on a small stack; globals
+ * `lnic build DIR` compiles it. A lambda is freestanding: no libc, and no imports but lnic_call, lnic_log, lnic_environment
+ * and lnic_secret. Locals live on a small stack; globals
  * persist between runs. Who may run it at once follows from them: globals that runs write keep it on one NPU at a time, so that
  * nothing races; if all accesses to them are __atomic_fetch_add and its like, all NPUs run it, on the same globals; constants
  * keep nobody from anything. `lnic inspect FILE` says how that came out, and why. Optionally, LAMBDA_INIT { ... } runs once per NPU before the first packet.
@@ -79,6 +80,8 @@
 #define PARAMETERS_CAPACITY 64
 /* Most bytes of a log line. */
 #define LOG_CAPACITY 240
+/* Most bytes of the name of a variable or a secret. */
+#define NAME_CAPACITY 255
 
 /* About the frame; always valid. */
 typedef struct {
@@ -352,6 +355,32 @@ LAMBDA_IMPORT("log") void lnic_log(const void *text, uint32_t bytes);
 
 /* The same with a string literal, without its terminating zero. */
 #define lnic_log_text(literal) lnic_log("" literal, sizeof(literal) - 1)
+
+/*
+ * The value of a variable of the deployment's environment, or of a secret that it names. Copies what fits of it to `out` and returns
+ * the bytes that it has, which may be more than `out_bytes`; -1 if there is none of that name. Each byte copied costs fuel, and
+ * a value does not change while a generation of the lambda runs: read it in LAMBDA_INIT and keep it.
+ *
+ *     static char greeting[64];
+ *     static int32_t greeting_bytes;
+ *
+ *     LAMBDA_INIT {
+ *         greeting_bytes = lnic_environment_text("GREETING", greeting, sizeof(greeting));
+ *         if (greeting_bytes > (int32_t)sizeof(greeting)) {
+ *             greeting_bytes = -1;
+ *         }
+ *     }
+ */
+LAMBDA_IMPORT("environment")
+int32_t lnic_environment(const void *name, uint32_t name_bytes, void *out, uint32_t out_bytes);
+
+LAMBDA_IMPORT("secret")
+int32_t lnic_secret(const void *name, uint32_t name_bytes, void *out, uint32_t out_bytes);
+
+/* The same with the name as a string literal, without its terminating zero. */
+#define lnic_environment_text(literal, out, out_bytes) \
+    lnic_environment("" literal, sizeof(literal) - 1, out, out_bytes)
+#define lnic_secret_text(literal, out, out_bytes) lnic_secret("" literal, sizeof(literal) - 1, out, out_bytes)
 
 /*
  * Bytes. Through builtins they become memory.copy and memory.fill, or plain loads and stores if small and constant.

@@ -17,6 +17,8 @@ use crate::module::Module;
 pub(super) enum HostCall {
     Call,
     Log,
+    /// `environment`, `secret`.
+    Value,
 }
 
 /// A function of the module, reduced.
@@ -97,6 +99,7 @@ impl<'a> Code<'a> {
                     let known = match import.name {
                         abi::IMPORT_CALL => (HostCall::Call, 6, 1),
                         abi::IMPORT_LOG => (HostCall::Log, 2, 0),
+                        abi::IMPORT_ENVIRONMENT | abi::IMPORT_SECRET => (HostCall::Value, 4, 1),
                         other => return Err(AnalysisError::Import(format!("{}.{other}", import.module))),
                     };
                     let found = self.types.get(signature as usize);

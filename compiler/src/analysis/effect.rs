@@ -433,6 +433,15 @@ impl Engine<'_> {
                 let reply = spread_over(reply, most);
                 self.spread(context, place, &reply, most, &Value::any_number(), now);
             }
+            (HostCall::Value, [name, name_bytes, out, out_bytes]) => {
+                let (name, out) = (&self.run_from(name, name_bytes), &self.run_from(out, out_bytes));
+                self.touch(context, place, run_of(name, name_bytes, false));
+                self.touch(context, place, run_of(out, out_bytes, true));
+                // A value may be shorter than its buffer.
+                let (_, most) = length(out_bytes);
+                let out = spread_over(out, most);
+                self.spread(context, place, &out, most, &Value::any_number(), now);
+            }
             _ => {}
         }
     }

@@ -314,7 +314,7 @@ impl Engine<'_> {
         let arguments = now.pop_all(parameters as u32);
         if let Some(&host) = self.code.imports.get(callee as usize) {
             self.host_call(context, place, host, &arguments, now);
-            if host == HostCall::Call {
+            if host != HostCall::Log {
                 now.operands.push(Value::any_number());
             }
             return Ok(Some(now.clone()));

@@ -34,6 +34,9 @@ impl Machine {
             )
             .unwrap();
         linker.func_wrap(abi::IMPORT_MODULE, abi::IMPORT_LOG, |_: i32, _: i32| {}).unwrap();
+        for name in [abi::IMPORT_ENVIRONMENT, abi::IMPORT_SECRET] {
+            linker.func_wrap(abi::IMPORT_MODULE, name, |_: i32, _: i32, _: i32, _: i32| -1).unwrap();
+        }
         let instance = linker.instantiate(&mut store, &module).unwrap();
         let memory = instance.get_memory(&mut store, abi::EXPORT_MEMORY).unwrap();
         let heap_base = instance.get_global(&mut store, abi::EXPORT_HEAP_BASE).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! A lambda is a wasm32 module that exports its linear memory (`memory`), its entry function
 //! `(i32 headers, i32 match_data) -> i32 verdict`, the globals [`EXPORT_HEAP_BASE`] and [`EXPORT_STACK_POINTER`], and a
-//! function named [`EXPORT_VERSION`] that says which ABI it was built for. It may import [`IMPORT_CALL`] and [`IMPORT_LOG`].
+//! function named [`EXPORT_VERSION`] that says which ABI it was built for. It may import [`IMPORT_CALL`], [`IMPORT_LOG`],
+//! [`IMPORT_ENVIRONMENT`] and [`IMPORT_SECRET`].
 //!
 //! The host uses [`IO_BYTES`] of the lambda's memory from `__heap_base`, rounded up to [`IO_ALIGN`]:
 //! [`Headers`] at [`IO_HEADERS`], [`MatchData`] at [`IO_MATCH_DATA`], the payload at [`IO_PAYLOAD`].
@@ -44,6 +45,14 @@ pub const IMPORT_CALL: &str = "call";
 /// `(text, bytes: i32)`: a line for the appliance's log; what is longer than [`LOG_CAPACITY`] is cut off, what is too often is
 /// counted and dropped.
 pub const IMPORT_LOG: &str = "log";
+/// `(name, name_bytes, out, out_bytes: i32) -> i32`: a variable of the deployment's environment. Bytes of its value, which may be more
+/// than `out_bytes`: what fits is copied; −1 if there is none of that name, or the name is over [`NAME_CAPACITY`]. What lies outside
+/// the memory traps. Each byte that is copied costs fuel. In [`EXPORT_INIT`] too, where what it says is best read once and kept.
+pub const IMPORT_ENVIRONMENT: &str = "environment";
+/// The same for the secrets that the deployment names.
+pub const IMPORT_SECRET: &str = "secret";
+/// Most bytes of the name of a variable or a secret.
+pub const NAME_CAPACITY: usize = 255;
 /// Most bytes of a log line.
 pub const LOG_CAPACITY: usize = 240;
 
