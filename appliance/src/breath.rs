@@ -6,7 +6,8 @@
 //!    it has to know what they cost.
 //! 3. Nothing in a breath blocks. Between breaths an idle lcore may sleep, as [`idle`] decides: spinning lcores starve their
 //!    clients on a small machine.
-//! 4. Asked to stop, the loop drains what the ports still hold, bounded by [`DRAIN_BREATHS`], waits for what is under way, and
+//! 4. What control commands is carried out between two turns, one command a turn, without allocating.
+//! 5. Asked to stop, the loop drains what the ports still hold, bounded by [`DRAIN_BREATHS`], waits for what is under way, and
 //!    returns.
 
 use std::sync::Arc;
@@ -90,6 +91,7 @@ impl<F: Frame, C: Clock> Breath<F, C> {
 
     /// Breathes until `stop`, sleeping when idle; then drains.
     pub fn run(&mut self, stop: &Stop, mut idle: Idle, sleeper: &mut Sleeper) {
+        self.path.obey_all();
         while !stop.is_asked() {
             let busy = self.once();
             match idle.after(busy) {
@@ -147,5 +149,6 @@ impl<F: Frame, C: Clock> Breath<F, C> {
                 rustix::thread::sched_yield();
             }
         }
+        self.path.empty_waiting_room();
     }
 }

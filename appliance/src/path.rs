@@ -22,29 +22,35 @@ use lnic_wire::rpc::Status;
 
 use crate::frame::{Burst, Checksum, Frame};
 use crate::handoff::{Client, End, Job, Request, Server, Ticket};
-use crate::ids::{LambdaRef, PortId};
+use crate::ids::{LambdaRef, LambdaSlot, PortId};
 use crate::island::{Npu, Quarantine, State};
 use crate::local::{self, Answer};
-use crate::matcher::{Directory, Match, Table};
+use crate::matcher::{Directory, Table};
 use crate::message::{self, Gate, Terms};
 use crate::observe::DropReason;
 use crate::observe::counters::{LambdaCounters, LcoreCounters};
 use crate::parser::{self, Interface, Parsed, Present};
 use crate::port::Port;
 
+mod adopt;
 mod arrival;
 mod dispatch;
 mod execute;
+mod mail;
 mod messages;
 mod store;
 mod suspended;
+mod waiting;
 
-use arrival::{Arrival, Ran, Stage};
-pub use dispatch::{Dispatcher, Feed, Mail, Order};
+use arrival::{Arrival, Found, Ran, Stage};
+pub use dispatch::{Dispatcher, Feed};
+pub use mail::{COMMANDS, Command, Load, Mail, QueueOf, Report, Unload, View};
 pub use messages::Messages;
-pub use store::Stock;
 use store::Store;
+pub use store::{Growth, Stock};
 use suspended::Suspended;
+pub use waiting::WAITING_FRAMES;
+use waiting::WaitingRoom;
 
 /// How many times the bytes that it sent a source may get before it has shown a cookie.
 const AMPLIFICATION: u32 = lnic_message::AMPLIFICATION;
@@ -116,7 +122,7 @@ pub struct Parts<F: Frame> {
     pub table: Arc<Table>,
     /// Lambdas that others can call.
     pub directory: Arc<Directory>,
-    /// Where each lambda's frames go, by slot; `Here` for those that are not listed.
+    /// Where each lambda's frames go, for every slot that there is; `Here` for those that are not listed.
     pub places: Vec<Place>,
     /// Which lambdas may run.
     pub quarantine: Arc<Quarantine>,
@@ -138,6 +144,8 @@ pub struct Parts<F: Frame> {
     pub messages: Option<Messages<F>>,
     /// What it counts.
     pub counters: Arc<LcoreCounters>,
+    /// Its boxes for what control commands.
+    pub mail: Mail<F>,
 }
 
 /// One lcore's path.
@@ -173,6 +181,8 @@ pub struct Path<F: Frame, C> {
     /// When the NPU's last run ended, or the turn began.
     mark_ns: u64,
     invocations: u32,
+    mail: Mail<F>,
+    waiting_room: WaitingRoom<F>,
     /// It is more than a poller that runs everything at once.
     is_joined: bool,
 }
@@ -186,6 +196,8 @@ enum Next {
     /// To go on its way as a job, for what is `staged`. (What is known of a frame is large, and would be moved about for every
     /// frame if it were here: 20 ns.)
     Job(Way),
+    /// To wait for its lambda to wake up. There is room.
+    Wait(LambdaSlot),
 }
 
 /// Where a job goes.
@@ -205,6 +217,10 @@ impl<F: Frame, C: Clock> Path<F, C> {
             || !parts.clients.is_empty()
             || !parts.servers.is_empty()
             || parts.stock.calls > 0;
+        let mut messages = parts.messages.map(Box::new);
+        if let Some(messages) = &mut messages {
+            messages.slots_mut().count_in(Arc::clone(&parts.counters.outstanding));
+        }
         Self {
             outgoing: bursts(),
             to_host: bursts(),
@@ -222,7 +238,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             suspended: Suspended::new(parts.stock.calls),
             staged: None,
             staged_part: None,
-            messages: parts.messages.map(Box::new),
+            messages,
             us_per_fuel: (1u64 << 32) / u64::from(parts.fuel_per_us.max(1)),
             counters: parts.counters,
             clock,
@@ -231,6 +247,8 @@ impl<F: Frame, C: Clock> Path<F, C> {
             suspended_here: parts.suspended_here,
             mark_ns: 0,
             invocations: 0,
+            mail: parts.mail,
+            waiting_room: WaitingRoom::new(),
             is_joined,
         }
     }
@@ -260,6 +278,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 Next::End(end) => self.finish(frame, end),
                 Next::Job(way) => self.set_out(frame, way),
                 Next::Part => self.take_part(frame, time_ns),
+                Next::Wait(lambda) => self.wait(frame, port, time_ns, lambda),
             }
         }
     }
@@ -333,7 +352,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             return Next::End(End::Drop(DropReason::LambdaGone));
         };
         if self.quarantine.state(lambda.slot) != State::Active {
-            return Next::End(unavailable(&arrival, frame, count));
+            return self.not_active(&arrival, frame, lambda.slot, count);
         }
         if arrival.is_rpc() && self.messages.as_ref().is_some_and(|messages| messages.has_slots(lambda.slot))
         {
@@ -352,9 +371,9 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 self.invocations = self.invocations.wrapping_add(1);
                 let ran = if self.invocations.is_multiple_of(SAMPLE) {
                     let mut sampled = Sampled { clock: &mut self.clock, counters: &self.counters };
-                    sampled.run(&arrival, &mut self.npu, &stage, found, frame)
+                    sampled.run(&arrival, &mut self.npu, &stage, found.into(), frame)
                 } else {
-                    arrival.run(&mut self.npu, &stage, found, frame).0
+                    arrival.run(&mut self.npu, &stage, found.into(), frame).0
                 };
                 match ran {
                     Ran::End(end) => return Next::End(end),
@@ -369,7 +388,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
         };
         let request = Request {
             parsed,
-            rank: found.rank,
+            effect: found.effect(),
             arrival_ns: time_ns,
             terms: arrival.terms,
             reply_bytes: arrival.reply_bytes,
@@ -377,6 +396,26 @@ impl<F: Frame, C: Clock> Path<F, C> {
         };
         self.staged = Some((request, lambda));
         Next::Job(way)
+    }
+
+    /// A frame for a lambda that does not run now: it may wait for one that sleeps, if there is room.
+    #[cold]
+    fn not_active(
+        &self,
+        arrival: &Arrival<'_>,
+        frame: &mut F,
+        lambda: LambdaSlot,
+        count: &LambdaCounters,
+    ) -> Next {
+        if !self.quarantine.state(lambda).sleeps() || self.waiting_room.is_closed {
+            return Next::End(unavailable(arrival, frame, count));
+        }
+        if self.waiting_room.is_full() {
+            count.busy.add(1);
+            self.ask_to_wake(lambda);
+            return Next::End(arrival.refuse(frame, DropReason::LambdaBusy, Status::Busy, waiting::RETRY_US));
+        }
+        Next::Wait(lambda)
     }
 
     /// Puts a frame where it ends.
@@ -488,20 +527,20 @@ impl<C: Clock> Sampled<'_, C> {
         arrival: &Arrival<'_>,
         npu: &mut Npu,
         stage: &Stage<'_>,
-        found: Match<'_>,
+        found: Found<'_>,
         frame: &mut F,
     ) -> Ran {
         let start = self.clock.now_ns();
         let (ran, fuel) = arrival.run_job(npu, stage, found, frame);
         let used_ns = self.clock.now_ns().saturating_sub(start);
         let all = u64::from(SAMPLE);
-        if let Some(times) = self.counters.times(found.rule.lambda.slot) {
+        if let Some(times) = self.counters.times(found.lambda.slot) {
             times.queueing.record(start.saturating_sub(arrival.time_ns), all);
             times.service.record(used_ns, all);
         }
         stage.counters.npu_ns.add(used_ns * all);
         self.counters.npu_ns.add(used_ns * all);
-        npu.account(found.rule.lambda, fuel, used_ns);
+        npu.account(found.lambda, fuel, used_ns);
         ran
     }
 }

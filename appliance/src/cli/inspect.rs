@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use super::connection::{Connection, block_on};
+use super::name::InNamespace;
 use crate::control::appliance::{self, Bounds, Wishes};
 use crate::control::build;
 use crate::control::inspect::Inspection;
-use crate::control::server;
 use crate::control::topology::{Concurrency, LayoutWish, Memory};
 use crate::lambda::{Engine, Limits};
 
@@ -20,7 +21,7 @@ use crate::lambda::{Engine, Limits};
 /// appliance, with what that derived from all its lambdas and rules together.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Module that `lnic build` has made, or the name of a lambda of the running appliance
+    /// Module that `lnic build` has made, or the name of a lambda of the running appliance: NAME, or NAME.NAMESPACE
     #[arg(value_name = "FILE|NAME")]
     target: String,
     /// For a file: only this entry
@@ -38,12 +39,13 @@ pub struct Args {
     /// For a file: its memory's layout: auto, dense or windows
     #[arg(long, default_value = "auto", value_parser = layout)]
     layout: LayoutWish,
-    /// For a name: control socket of the appliance
-    #[arg(long, default_value = "/run/lnic/lnic.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    namespace: InNamespace,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 fn concurrency(word: &str) -> Result<Concurrency, String> {
@@ -59,8 +61,9 @@ fn layout(word: &str) -> Result<LayoutWish, String> {
 /// Runs `lnic inspect`. Exit code 1 if there is no such lambda, or it is none.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = Path::new(&args.target);
-    // Names of lambdas have neither.
-    let is_file = path.is_file() || args.target.contains(['/', '.']);
+    // Names of lambdas have no slash.
+    let is_file =
+        path.is_file() || args.target.contains('/') || path.extension().is_some_and(|end| end == "wasm");
     let inspections = if is_file { of_file(path, args)? } else { vec![of_name(args)?] };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -81,8 +84,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn of_name(args: &Args) -> anyhow::Result<Inspection> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(server::fetch_inspection(&args.socket, &args.target))?)
+    let key = args.namespace.key(&args.target)?;
+    let client = args.connection.client()?;
+    block_on(async { Ok(client.inspection(&key).await?) })
 }
 
 fn of_file(path: &Path, args: &Args) -> anyhow::Result<Vec<Inspection>> {

@@ -1,9 +1,9 @@
-//! `lnic invoke`: calls a lambda over UDP and prints what it answers.
+//! `lnic invoke`: calls a lambda and prints what it answers: over HTTP by the appliance's gateway, or with `--to` over λ-RPC as any
+//! client on the network does.
 //!
 //! Exit codes: 0 every call answered OK; 1 some call answered with another status; 2 the command line or what it names is
 //! wrong; 3 some call without a reply.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -15,24 +15,34 @@ use std::time::{Duration, Instant};
 use lnic_client::{CallOptions, Client, Config, MESSAGE_BYTES, Reply, Status, config_for, resolve};
 use serde::{Deserialize, Serialize};
 
+mod gateway;
+mod payload;
 mod trace;
+
+use payload::printable;
+
+use super::connection::Connection;
+use super::name::InNamespace;
 
 /// What a call gets over its timeouts for each MiB of payload: 80 Mbit/s.
 const PAYLOAD_TIME_PER_MIB: Duration = Duration::from_millis(100);
 
-/// Calls a lambda over λ-RPC and prints what it answers
+/// Call a lambda and print what it answers
 ///
+/// Without --to, over HTTP: the appliance's gateway sends it on. With --to, over λ-RPC, as clients on the network do.
 /// Exit code 0 if every call was answered OK, 1 if one had another status, 2 if the command line is wrong, 3 if one had no reply.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Lambda: its ID, or its name with --config
+    /// Lambda: NAME, or NAME.NAMESPACE; with --to its ID, or its name with --config
     #[arg(value_name = "NAME-OR-ID")]
     lambda: String,
-    /// Appliance: address or host name; the port is 4793 unless given
-    #[arg(long, value_name = "ADDR[:PORT]")]
-    to: String,
-    /// Configuration that maps names of lambdas to IDs
-    #[arg(long, value_name = "FILE")]
+    #[command(flatten)]
+    namespace: InNamespace,
+    /// Over λ-RPC, to this address or host name of the appliance; the port is 4793 unless given
+    #[arg(long, value_name = "ADDR[:PORT]", conflicts_with_all = ["namespace", "socket", "url", "ca", "user", "password_file", "token_file"])]
+    to: Option<String>,
+    /// With --to: configuration that maps names of lambdas to IDs
+    #[arg(long, value_name = "FILE", requires = "to")]
     config: Option<PathBuf>,
     /// Payload as text
     #[arg(long, value_name = "TEXT", conflicts_with = "file")]
@@ -49,30 +59,30 @@ pub struct Args {
     /// From the start of a call to the start of the next
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     interval_ms: u64,
-    /// Send a request again after so long without a word of the appliance
-    #[arg(long, value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    /// With --to: send a request again after so long without a word of the appliance
+    #[arg(long, value_name = "MS", requires = "to", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     timeout_ms: u64,
-    /// How often to send a request again before it is given up
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    /// With --to: how often to send a request again before it is given up
+    #[arg(long, value_name = "N", requires = "to", default_value_t = 3)]
     retries: u32,
-    /// Give a call up after so long [default: --timeout-ms × (--retries + 1), and 100 for each MiB of payload]
+    /// Give a call up after so long [default: with --to --timeout-ms × (--retries + 1) and 100 for each MiB of payload, else 60000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     deadline_ms: Option<u64>,
-    /// Budget that the requests carry, for the lambda to read; 0 is none
-    #[arg(long, value_name = "US", default_value_t = 0)]
+    /// With --to: budget that the requests carry, for the lambda to read; 0 is none
+    #[arg(long, value_name = "US", requires = "to", default_value_t = 0)]
     budget_us: u32,
-    /// The lambda must not run twice: mark the requests AT_MOST_ONCE. An appliance without cookies does not remember requests:
-    /// combine with --retries 0 there
-    #[arg(long, conflicts_with = "idempotent")]
+    /// With --to: the lambda must not run twice: mark the requests AT_MOST_ONCE. An appliance without cookies does not remember
+    /// requests: combine with --retries 0 there
+    #[arg(long, requires = "to", conflicts_with = "idempotent")]
     at_most_once: bool,
-    /// The lambda may run more than once: mark the requests IDEMPOTENT
-    #[arg(long)]
+    /// With --to: the lambda may run more than once: mark the requests IDEMPOTENT
+    #[arg(long, requires = "to")]
     idempotent: bool,
-    /// Priority of the requests
-    #[arg(long, value_name = "0-7", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7))]
+    /// With --to: priority of the requests
+    #[arg(long, value_name = "0-7", requires = "to", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7))]
     priority: u8,
-    /// W3C trace context of the requests; without a value, a new one, which is printed
-    #[arg(long, value_name = "TRACEPARENT", num_args = 0..=1, require_equals = true, default_missing_value = "new", value_parser = trace::parse)]
+    /// With --to: W3C trace context of the requests; without a value, a new one, which is printed
+    #[arg(long, value_name = "TRACEPARENT", requires = "to", num_args = 0..=1, require_equals = true, default_missing_value = "new", value_parser = trace::parse)]
     trace: Option<trace::Trace>,
     /// Print payloads as a hex dump even if they are text
     #[arg(long)]
@@ -83,6 +93,8 @@ pub struct Args {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Why there is nothing to print.
@@ -94,6 +106,9 @@ pub(super) enum Failure {
     /// What the client says.
     #[error(transparent)]
     Client(#[from] lnic_client::Error),
+    /// What the client of the gateway says.
+    #[error(transparent)]
+    Gateway(#[from] crate::control::client::Error),
     /// Standard output.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -108,7 +123,7 @@ impl Failure {
             Self::Usage(_)
             | Self::Client(Error::Address { .. } | Error::PayloadTooLong { .. } | Error::Plan(_))
             | Self::Output(_) => 2,
-            Self::Client(_) => 3,
+            Self::Client(_) | Self::Gateway(_) => 3,
         };
         // Nobody is left to tell if standard error fails too.
         let _ = writeln!(io::stderr(), "error: {self}");
@@ -128,12 +143,9 @@ fn invoke(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
     if args.output.is_some() && args.count > 1 {
         return Err(Failure::Usage("--output takes the reply of one call, not of --count".to_owned()));
     }
+    let Some(to) = &args.to else { return gateway::invoke(args, payload_of(args)?, out) };
     let lambda = lambda_id(&args.lambda, args.config.as_deref())?;
-    let payload: Arc<[u8]> = match (&args.data, &args.file) {
-        (Some(text), _) => text.as_bytes().into(),
-        (None, Some(path)) => read_payload(path)?.into(),
-        (None, None) => [].into(),
-    };
+    let payload: Arc<[u8]> = payload_of(args)?.into();
     let options = CallOptions {
         timeout: deadline(args, payload.len()),
         budget_us: args.budget_us,
@@ -142,7 +154,7 @@ fn invoke(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
         priority: args.priority,
         trace: args.trace,
     };
-    let address = resolve(&args.to)?;
+    let address = resolve(to)?;
     let repeat_us = args.timeout_ms * 1_000;
     let config = config_for(address);
     let nack_us = config.nack_us.min(repeat_us);
@@ -152,7 +164,8 @@ fn invoke(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
     for sequence in 1..=args.count {
         let start = Instant::now();
         let result = client.call(lambda, Arc::clone(&payload), &options);
-        summary.count(&result);
+        let counted = result.as_ref().ok().map(|reply| (reply.status == Status::Ok, reply.round_trip));
+        summary.count(counted);
         match result {
             Ok(reply) => print_reply(args, out, sequence, &reply)?,
             Err(error) if args.count == 1 && !args.json => return Err(error.into()),
@@ -165,16 +178,15 @@ fn invoke(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
             thread::sleep(Duration::from_millis(args.interval_ms).saturating_sub(start.elapsed()));
         }
     }
-    if args.count > 1 {
-        let totals = summary.totals();
-        if args.json {
-            print_json(out, &SummaryLine { summary: totals })?;
-        } else {
-            writeln!(out, "{totals}")?;
-        }
-        out.flush()?;
+    summary.finish(args, out)
+}
+
+fn payload_of(args: &Args) -> Result<Vec<u8>, Failure> {
+    match (&args.data, &args.file) {
+        (Some(text), _) => Ok(text.as_bytes().to_vec()),
+        (None, Some(path)) => read_payload(path),
+        (None, None) => Ok(Vec::new()),
     }
-    Ok(summary.exit_code())
 }
 
 /// How long a call may take.
@@ -290,12 +302,7 @@ fn print_reply(args: &Args, out: &mut impl Write, sequence: u64, reply: &Reply) 
     let text = if args.hex { None } else { printable(&reply.payload) };
     let round_trip_us = reply.round_trip.as_secs_f64() * 1e6;
     if args.json {
-        let payload_hex = (show && text.is_none()).then(|| {
-            reply.payload.iter().fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
-        });
+        let payload_hex = (show && text.is_none()).then(|| payload::hex(&reply.payload));
         return print_json(
             out,
             &Answered {
@@ -328,37 +335,8 @@ fn print_reply(args: &Args, out: &mut impl Write, sequence: u64, reply: &Reply) 
         write!(out, ", trace {}", trace::text(trace))?;
     }
     writeln!(out)?;
-    if show && !reply.payload.is_empty() {
-        match text {
-            Some(text) => writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(text))?,
-            None => hex_dump(out, &reply.payload)?,
-        }
-    }
-    Ok(())
-}
-
-/// The payload as text that a terminal can show as it is.
-fn printable(payload: &[u8]) -> Option<&str> {
-    let text = str::from_utf8(payload).ok()?;
-    text.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\r' | '\t')).then_some(text)
-}
-
-/// Offset, 16 bytes, and what of them is ASCII.
-fn hex_dump(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    for (line, bytes) in bytes.chunks(16).enumerate() {
-        write!(out, "{:08x} ", line * 16)?;
-        for at in 0..16 {
-            let gap = if at == 8 { " " } else { "" };
-            match bytes.get(at) {
-                Some(byte) => write!(out, "{gap} {byte:02x}")?,
-                None => write!(out, "{gap}   ")?,
-            }
-        }
-        let ascii: String = bytes
-            .iter()
-            .map(|&byte| if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '.' })
-            .collect();
-        writeln!(out, "  |{ascii}|")?;
+    if show {
+        payload::write(out, &reply.payload, text)?;
     }
     Ok(())
 }
@@ -372,12 +350,27 @@ struct Summary {
 }
 
 impl Summary {
-    fn count(&mut self, result: &Result<Reply, lnic_client::Error>) {
+    /// Counts a call: whether its reply was OK and how long it took, if there was one.
+    fn count(&mut self, reply: Option<(bool, Duration)>) {
         self.sent += 1;
-        if let Ok(reply) = result {
-            self.not_ok += u64::from(reply.status != Status::Ok);
-            self.round_trips.push(reply.round_trip);
+        if let Some((is_ok, round_trip)) = reply {
+            self.not_ok += u64::from(!is_ok);
+            self.round_trips.push(round_trip);
         }
+    }
+
+    /// Prints what several calls came to; says how the process exits.
+    fn finish(mut self, args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
+        if args.count > 1 {
+            let totals = self.totals();
+            if args.json {
+                print_json(out, &SummaryLine { summary: totals })?;
+            } else {
+                writeln!(out, "{totals}")?;
+            }
+            out.flush()?;
+        }
+        Ok(self.exit_code())
     }
 
     fn totals(&mut self) -> Totals {

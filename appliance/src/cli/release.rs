@@ -1,10 +1,10 @@
 //! `lnic release`: ends a lambda's quarantine.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::control::server;
+use super::connection::{Connection, block_on};
+use super::name::InNamespace;
 
 /// Let a quarantined lambda run again
 ///
@@ -12,18 +12,20 @@ use crate::control::server;
 /// answered UNAVAILABLE. Exit code 1 if there is no such lambda, or no appliance answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Name of the lambda
+    /// Name of the lambda: NAME, or NAME.NAMESPACE
     name: String,
-    /// Control socket of the appliance
-    #[arg(long, default_value = "/run/lnic/lnic.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    namespace: InNamespace,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Runs `lnic release`.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let released = runtime.block_on(server::release(&args.socket, &args.name))?;
+    let key = args.namespace.key(&args.name)?;
+    let client = args.connection.client()?;
+    let released = block_on(async { Ok(client.release(&key).await?) })?;
     let what = if released { "released" } else { "was not quarantined" };
-    writeln!(std::io::stdout(), "{} {what}", args.name)?;
+    writeln!(std::io::stdout(), "{key} {what}")?;
     Ok(ExitCode::SUCCESS)
 }

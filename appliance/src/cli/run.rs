@@ -3,25 +3,29 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::UnixListener;
+use lnic_registry::{Backend, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::control::appliance::{Appliance, Event};
-use crate::control::config::Machine;
-use crate::control::server;
-use crate::control::topology::{Pages, Topology};
+use crate::control::appliance::Appliance;
+use crate::control::compile::{CompileSettings, Compiler};
+use crate::control::config::{Cpu, Machine};
+use crate::control::confine;
+use crate::control::http::{ControlSocket, Listeners, Network};
+use crate::control::manager::{Driver, Manager};
+use crate::control::topology::Topology;
+use crate::lambda::Engine;
+
+mod announce;
+mod services;
+
+use services::Services;
 
 /// Exit code: the configuration is wrong.
 const WRONG: u8 = 2;
-/// Lambdas that are announced one by one.
-const ANNOUNCED: usize = 20;
-/// How often the workers are looked after.
-const WATCH: Duration = Duration::from_millis(200);
 
 /// Run the appliance
 ///
@@ -53,16 +57,39 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    raise_descriptor_limit();
     // Before anything that takes time: a stop may be asked for while the ports open.
-    let signals = runtime.block_on(async { Signals::new() }).context("signals")?;
+    let mut signals = runtime.block_on(async { Signals::new() }).context("signals")?;
     // It tells whether another appliance runs from this configuration, before that one's ports are touched.
-    let (socket, listener) = runtime.block_on(async { server::listen(&topology.socket) })?;
-    let mut appliance = Appliance::start(&topology, &machine)?;
-    announce(&topology, &appliance);
-    let ended = runtime.block_on(serve(listener, signals, &topology, &mut appliance))?;
+    let (socket, listener) = ControlSocket::bind(&topology.socket, topology.control.socket_mode)?;
+    let network = topology.control.listen.as_ref().map(Network::open).transpose()?;
+    let registry = runtime.block_on(Registry::open(backend(&topology)))?;
+    registry.announce(&network.as_ref().map_or_else(String::new, |network| network.address().to_string()));
+
+    let engine = Engine::new()?;
+    // While it may still start processes, and before DPDK takes CPUs.
+    let compiler = Compiler::start(&compile_settings(&topology, &machine), &engine)?;
+    let mut appliance = Appliance::start_with(&topology, &machine, engine, &compiler)?;
+    announce::appliance(&topology, &appliance);
+    let queues = appliance.take_gateway_queues();
+    let (manager, orders) = Manager::new(&topology, registry.clone(), compiler, appliance.sources());
+    let mut driver = Driver::new(appliance, orders, manager.clone());
+    let listeners = Listeners { control: Some(listener), network };
+    let mut services =
+        runtime.block_on(Services::start(&topology, &manager, &registry, queues, listeners))?;
+    // Everything runs that ever starts a thread or a process.
+    if topology.control.confine {
+        confine::apply(&confine::plan(&topology))?.to_string().lines().for_each(|line| info!("{line}"));
+    }
+
+    let ended = runtime.block_on(operate(&topology, &manager, &mut driver, &mut services, &mut signals))?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    // With the runtime go the connections that are still open, and what they hold.
-    drop(runtime);
+    // Callers of the gateway are answered as long as the lcores are there, and whoever changes something as long as there is a driver.
+    runtime.block_on(services.stop(&mut driver));
+    runtime.block_on(registry.close());
+    let appliance = driver.into_appliance();
+    // With the last who asks for statistics go the handles that keep the devices open.
+    drop((manager, runtime));
     let summary = appliance.sources().snapshot().frames;
     let stopped = appliance.stop();
     // Last: from here on another may start.
@@ -83,6 +110,71 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if stopped.panics.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Deploys what the registry has, and then works until a signal comes or the workers end. Says which.
+async fn operate(
+    topology: &Topology,
+    manager: &Manager,
+    driver: &mut Driver,
+    services: &mut Services,
+    signals: &mut Signals,
+) -> anyhow::Result<&'static str> {
+    // Before the registry is read, so that no change falls between.
+    let changes = manager.watch();
+    let restored = tokio::select! {
+        restored = manager.restore() => restored?,
+        ended = driver.run() => return Ok(ended),
+        ended = signals.wait() => return Ok(ended),
+    };
+    announce::restored(topology, restored);
+    services.work();
+    driver.look_after().await;
+    info!(socket = %topology.socket.display(), "ready");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let follower = tokio::spawn({
+        let manager = manager.clone();
+        async move { manager.follow(changes).await }
+    });
+    let ended = tokio::select! {
+        ended = driver.run() => ended,
+        ended = signals.wait() => ended,
+    };
+    follower.abort();
+    Ok(ended)
+}
+
+/// Every connection is a descriptor, and so is a part of every lambda's memory: as many as the system grants.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // It works without, with fewer connections.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn backend(topology: &Topology) -> Backend {
+    match (&topology.control.etcd, &topology.control.state) {
+        (Some(etcd), folder) => Backend::Etcd {
+            folder: folder.clone(),
+            endpoints: etcd.endpoints.clone(),
+            prefix: etcd.prefix.clone(),
+            lease_s: etcd.lease_s,
+            appliance: topology.name.clone(),
+        },
+        (None, Some(folder)) => Backend::Folder(folder.clone()),
+        (None, None) => Backend::Memory,
+    }
+}
+
+/// Compiling keeps away from CPUs that poll: on main's, and on those that no lcore has.
+fn compile_settings(topology: &Topology, machine: &Machine) -> CompileSettings {
+    let polls = |cpu: &Cpu| topology.lcores.workers.iter().any(|worker| worker.cpu == *cpu);
+    let main = topology.lcores.main.cpu;
+    let cpus = machine.cpus.iter().filter(|&cpu| *cpu == main || !polls(cpu));
+    CompileSettings { cpus: cpus.map(|cpu| cpu.raw()).collect(), ..CompileSettings::of(&topology.control) }
+}
+
 /// What ends the appliance from outside.
 struct Signals {
     terminate: Signal,
@@ -93,75 +185,11 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-}
 
-/// Answers on the control socket until a signal comes or the workers end. Says which.
-async fn serve(
-    listener: UnixListener,
-    mut signals: Signals,
-    topology: &Topology,
-    appliance: &mut Appliance,
-) -> anyhow::Result<&'static str> {
-    let server = tokio::spawn(server::serve(listener, appliance.sources()));
-    info!(socket = %topology.socket.display(), "ready");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let mut watch = tokio::time::interval(WATCH);
-    let ended = loop {
+    async fn wait(&mut self) -> &'static str {
         tokio::select! {
-            _ = signals.terminate.recv() => break "stopped by SIGTERM",
-            _ = signals.interrupt.recv() => break "stopped by SIGINT",
-            _ = watch.tick() => {
-                appliance.look_after().into_iter().for_each(report);
-                if appliance.has_ended() { break "a worker has ended" }
-            }
+            _ = self.terminate.recv() => "stopped by SIGTERM",
+            _ = self.interrupt.recv() => "stopped by SIGINT",
         }
-    };
-    server.abort();
-    Ok(ended)
-}
-
-fn report(event: Event) {
-    match event {
-        // Escaped, so that a lambda cannot write to the terminal or forge a line.
-        Event::Log { lambda, text } => info!("lambda {lambda} says: {}", text.escape_ascii()),
-        Event::Quarantined(name) => {
-            warn!(
-                "lambda \"{name}\": quarantined; its callers are told UNAVAILABLE until `lnic release {name}`"
-            );
-        }
-        Event::NpuDied(npu) => error!("{npu}: its lcore has ended; others take over"),
-        Event::Revived(name) => warn!("lambda \"{name}\": its NPU died; it goes on with fresh state"),
-        Event::NotRevived(name, error) => error!("lambda \"{name}\": its NPU died; {error}"),
-    }
-}
-
-fn announce(topology: &Topology, appliance: &Appliance) {
-    match appliance.pages() {
-        Pages::Huge { page_bytes, pages } => info!("memory: {pages} hugepages of {} KiB", page_bytes / 1024),
-        Pages::Small => info!("memory: {} MiB in 4 KiB pages", topology.memory.eal_mib),
-        Pages::SmallForWant(want) => {
-            warn!("memory: {} MiB in 4 KiB pages: {want}", topology.memory.eal_mib);
-        }
-    }
-    info!("{}: main on {}", topology.scheduling.mode.name(), topology.lcores.main.cpu);
-    for lcore in &appliance.sources().lcores {
-        info!("lcore {} on CPU {}: {}", lcore.lcore, lcore.cpu, lcore.roles);
-    }
-    for (spec, stats) in topology.ports.iter().zip(appliance.sources().snapshot().ports) {
-        let addresses: Vec<_> =
-            [spec.ipv4.map(|ip| ip.to_string()), spec.ipv6.map(|ip| ip.to_string())].into();
-        let addresses: Vec<_> = addresses.into_iter().flatten().collect();
-        info!("port \"{}\": {} {} {}", spec.name, stats.driver, stats.mac, addresses.join(" "));
-    }
-    let origin = if topology.budget.fuel_per_us.is_some() { "configured" } else { "calibrated" };
-    info!("budgets: {} fuel a microsecond, {origin}", appliance.fuel_per_us());
-    for lambda in topology.lambdas.iter().take(ANNOUNCED) {
-        info!(
-            "lambda \"{}\": ID {}, weight {}, budget {} µs",
-            lambda.name, lambda.id, lambda.weight, lambda.budget_us
-        );
-    }
-    if let Some(more) = topology.lambdas.len().checked_sub(ANNOUNCED).filter(|&more| more > 0) {
-        info!("and {more} lambdas more");
     }
 }

@@ -9,37 +9,39 @@ use std::time::Instant;
 use dpdk_bindings::Error as DpdkError;
 use dpdk_bindings::eal::{Eal, EalArgs, Memory};
 use dpdk_bindings::lcore::{self, Task};
+use dpdk_bindings::mbuf::Mbuf;
 use dpdk_bindings::mempool::Mempool;
+use lnic_registry::LambdaKey;
 
+use super::compile::{CompileError, Compiler};
 use super::config::Machine;
-use super::stats::{DeploymentStats, LambdaSource, LcoreSource, PoolStats, Sources};
+use super::gateway;
+use super::stats::{LcoreSource, PoolStats, Sources};
 use super::topology::{NoHugepages, Pages, Topology};
 use crate::breath::Stop;
-use crate::dispatcher::{Limits, NpuSet, Share, ShareError};
-use crate::handoff::Doorbell;
-use crate::ids::{LambdaSlot, LcoreId, NpuId};
-use crate::island::{Npu, Quarantine, State};
+use crate::handoff::{Bell, Doorbell};
+use crate::ids::{LcoreId, NpuId};
+use crate::island::Npu;
 use crate::lambda::{Engine, EngineError, HostSide, PrepareError, calibrate};
-use crate::matcher::{Directory, Reduction, Table};
 use crate::memory::gather_heap;
-use crate::observe::counters::LcoreCounters;
-use crate::parser::HeaderSet;
-use crate::path::{Attachment, Dispatcher, Feed, Mail, Messages, Order, Role};
+use crate::path::{Attachment, Messages, Role};
 
 mod assembly;
 mod coalesce;
+mod deploy;
 mod lambdas;
-mod layout;
+pub mod layout;
 mod lcores;
+pub mod live;
 mod messages;
 mod ports;
 
 use assembly::Assembly;
-pub(crate) use coalesce::place;
-pub use coalesce::{Bounds, Coalesced, Ready, Wishes, ready};
-use lambdas::Prepared;
-use layout::{Layout, LinkKind, LinkSpec};
-use lcores::{End, Lcore, Queues, TscClock};
+pub use coalesce::{Bounds, Coalesced, Ready, Source, Wishes, ready};
+pub(crate) use coalesce::{Made, make, place};
+use lcores::{Lcore, Queues, TscClock};
+pub use live::{DeployError, Deployed, Wanted};
+use live::{Live, Worker};
 pub use messages::slot_region;
 use ports::OpenPort;
 pub use ports::PortError;
@@ -48,14 +50,8 @@ pub use ports::PortError;
 const POOL_CACHE: u32 = 256;
 /// Lines that lambdas have logged and nobody has read yet.
 const LOG_LINES: usize = 1024;
-/// NPU time that a lambda of weight 1 gets a round, in ns. A lambda that asks for less goes before those with a backlog: the larger,
-/// the more of its requests at a time (`scripts/bench.sh isolation`).
-const QUANTUM_NS: u64 = 40_000;
 /// Lambdas that do not fit the caches any more.
 const MANY: usize = 256;
-/// How often a lambda may find its NPU full, with room elsewhere, before it moves.
-const PATIENCE: u32 = 64;
-
 /// Why an appliance does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -94,17 +90,22 @@ pub enum StartError {
         /// What is wrong.
         source: PrepareError,
     },
+    /// A lambda that cannot be compiled.
+    #[error("lambda \"{name}\": {}: {source}", file.display())]
+    Compile {
+        /// Its name.
+        name: String,
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong.
+        source: CompileError,
+    },
     /// The machine could not be calibrated.
     #[error("calibrating budgets: {0}")]
     Calibration(PrepareError),
-    /// A lambda's share of the NPUs.
-    #[error("lambda \"{name}\": {source}")]
-    Share {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        source: ShareError,
-    },
+    /// A lambda that cannot be deployed.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
     /// The rules make no table.
     #[error(transparent)]
     Rules(#[from] crate::matcher::Error),
@@ -121,17 +122,16 @@ pub enum StartError {
 /// A running appliance.
 pub struct Appliance {
     stop: Arc<Stop>,
-    doorbells: Vec<Doorbell>,
     tasks: Vec<Running>,
     sources: Arc<Sources>,
     pool: Mempool,
     pages: Pages,
+    engine: Engine,
     fuel_per_us: u32,
-    lambdas: Vec<Prepared>,
-    mails: Vec<(LcoreId, Mail)>,
+    live: Live<Mbuf>,
     host: HostSide,
-    /// States of lambdas when they were last looked at.
-    known: Vec<State>,
+    /// The control side of the internal port, until the gateway takes it.
+    gateway: Option<gateway::Queues>,
 }
 
 /// An lcore at work.
@@ -154,51 +154,81 @@ pub enum Event {
         text: Vec<u8>,
     },
     /// A lambda failed too often.
-    Quarantined(String),
+    Quarantined(LambdaKey),
+    /// A request has come for a lambda that sleeps, and waits: it is to be woken.
+    Woken(LambdaKey),
     /// An lcore with an NPU and nothing else has ended; others take over.
     NpuDied(NpuId),
     /// A lambda whose NPU died has a fresh instance.
-    Revived(String),
+    Revived(LambdaKey),
     /// A lambda whose NPU died could not be made again.
-    NotRevived(String, String),
+    NotRevived(LambdaKey, String),
 }
 
 impl Appliance {
-    /// Starts everything that the topology names. The calling thread becomes the main lcore.
+    /// Starts everything that the topology names, and compiles its lambdas in this process. The calling thread becomes the main lcore.
     pub fn start(topology: &Topology, machine: &Machine) -> Result<Self, StartError> {
+        let engine = Engine::new()?;
+        let compile = |sources: &[Source<'_>], bounds: &Bounds| coalesce::compile(&engine, sources, bounds);
+        Self::start_by(topology, machine, engine.clone(), compile)
+    }
+
+    /// The same, with lambdas that were compiled apart.
+    pub fn start_with(
+        topology: &Topology,
+        machine: &Machine,
+        engine: Engine,
+        compiler: &Compiler,
+    ) -> Result<Self, StartError> {
+        Self::start_by(topology, machine, engine, |sources, bounds| compiler.ready_all(sources, bounds))
+    }
+
+    fn start_by(
+        topology: &Topology,
+        machine: &Machine,
+        engine: Engine,
+        compile: impl FnOnce(&[Source<'_>], &Bounds) -> Result<(Vec<Ready>, Coalesced), StartError>,
+    ) -> Result<Self, StartError> {
         let started = Instant::now();
         let pages = topology.memory.pages(machine)?;
         let eal = Eal::init(&eal_args(topology, pages))?;
         let memory = &topology.memory;
         let pool = Mempool::new(&eal, "frames", memory.pool_frames, POOL_CACHE, memory.frame_bytes, None)?;
         let mut ports = ports::open_all(&eal, topology, &pool)?;
-        let engine = Engine::new()?;
         let fuel_per_us = match topology.budget.fuel_per_us {
             Some(fixed) => fixed,
             None => calibrate::fuel_per_us(&engine).map_err(StartError::Calibration)?.fuel_per_us,
         };
         let host = HostSide::new(LOG_LINES);
         let regions = lambdas::regions(topology, machine);
-        let (lambdas, coalesced) = lambdas::prepare(topology, &engine, &host, &regions, fuel_per_us)?;
-        let mut assembly = Assembly::plan(topology, &eal, &lambdas, &engine, fuel_per_us)?;
+        let configured = lambdas::configured(topology, compile)?;
+        let mut live = Live::new(topology, &host, &regions, fuel_per_us, Bell::new()?)?;
+        let mut assembly = Assembly::plan(topology, &eal, &live, &engine, fuel_per_us)?;
         assembly.attach_ports(&mut ports);
-        assembly.load(&lambdas)?;
-        assembly.take_messages(&eal, &lambdas, &pool)?;
-        if lambdas.len() >= MANY {
+        // In the order of their places among those that poll, as queues are.
+        let polling: Vec<Doorbell> = topology
+            .pollers()
+            .iter()
+            .filter_map(|id| live.workers().iter().find(|worker| worker.lcore == *id))
+            .map(|worker| worker.doorbell.clone())
+            .collect();
+        let gateway = ports::gateway_queues(&mut ports, &polling);
+        assembly.take_messages(&eal, &pool, live.slots())?;
+        let many = configured.len() >= MANY;
+        live.deploy_configured(configured)?;
+        if many {
             gather_heap();
         }
 
-        let (mut lcores, mut doorbells, mut sources) = (Vec::new(), Vec::new(), Vec::new());
-        for worker in &topology.lcores.workers {
-            let made = assembly.lcore(worker.id, &ports)?;
-            doorbells.push(assembly.doorbells[&worker.id].clone());
+        let (mut lcores, mut sources) = (Vec::new(), Vec::new());
+        for (worker, made) in topology.lcores.workers.iter().zip(live.workers()) {
             sources.push(LcoreSource {
                 lcore: worker.id.raw(),
                 cpu: worker.cpu.raw(),
                 roles: roles(topology, worker.id),
                 counters: Arc::clone(&made.counters),
             });
-            lcores.push((worker.id, made));
+            lcores.push((worker.id, assembly.lcore(&live, made, &ports)?));
         }
         let pool_of_stats = pool.clone();
         let pool_stats = move || PoolStats {
@@ -211,28 +241,25 @@ impl Appliance {
             started,
             scheduling: topology.scheduling.mode.name(),
             lcores: sources,
-            lambdas: lambdas.iter().map(|lambda| lambda_source(topology, lambda)).collect(),
-            quarantine: Arc::clone(&assembly.quarantine),
+            deployments: Arc::clone(live.stats()),
             ports: ports.into_iter().map(OpenPort::into_stats).collect(),
             pools: vec![Box::new(pool_stats)],
             regions,
             islands: topology.islands.iter().map(|island| island.name.clone()).collect(),
             host: host.clone(),
-            deployment: assembly.deployment(&lambdas, coalesced),
         });
         // If a launch fails, dropping this stops those before it.
         let mut appliance = Self {
             stop: Arc::new(Stop::new(lcores.len() as u32)),
-            doorbells,
             tasks: Vec::new(),
             sources,
             pool,
             pages,
+            engine,
             fuel_per_us,
-            known: vec![State::Active; lambdas.len()],
-            lambdas,
-            mails: assembly.mails,
+            live,
             host,
+            gateway,
         };
         for (id, made) in lcores {
             let stop = Arc::clone(&appliance.stop);
@@ -253,46 +280,31 @@ impl Appliance {
         while let Some(line) = self.host.next_line() {
             events.push(Event::Log { lambda: line.lambda, text: line.text().to_vec() });
         }
-        let quarantine = &self.sources.quarantine;
-        for ((slot, known), lambda) in (0..).zip(&mut self.known).zip(&self.lambdas) {
-            let state = quarantine.state(LambdaSlot::new(slot));
-            if state == State::Quarantined && *known != state {
-                events.push(Event::Quarantined(lambda.spec().name.clone()));
-            }
-            *known = state;
-        }
+        events.extend(self.bury_dead());
+        events.extend(self.live.look_after());
+        events
+    }
+
+    /// NPUs whose lcore has ended since the last look.
+    fn bury_dead(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
         for running in &mut self.tasks {
             if let Some(npu) = running.npu_only
                 && !running.is_dead
                 && running.task.is_finished()
             {
                 running.is_dead = true;
+                self.live.bury(running.lcore);
                 events.push(Event::NpuDied(npu));
-                for (_, mail) in &self.mails {
-                    // As many places as lambdas, and more: there is room for the NPUs too.
-                    let _ = mail.orders.push(Order::Dead(npu));
-                }
-                self.doorbells.iter().for_each(Doorbell::ring);
-            }
-        }
-        let dead: Vec<Option<NpuId>> =
-            self.tasks.iter().filter(|running| running.is_dead).map(|running| running.npu_only).collect();
-        for (_, mail) in &self.mails {
-            while let Some(slot) = mail.lost.pop() {
-                let Some(lambda) = self.lambdas.get(slot.index()) else { continue };
-                let name = lambda.spec().name.clone();
-                let is_alive = |npu: &&NpuId| !dead.contains(&Some(**npu));
-                let Some(&npu) = lambda.npus.iter().find(is_alive) else { continue };
-                match lambda.load(npu) {
-                    Ok(loaded) => {
-                        let _ = mail.orders.push(Order::Fresh(lambda.reference, loaded));
-                        events.push(Event::Revived(name));
-                    }
-                    Err(error) => events.push(Event::NotRevived(name, error.to_string())),
-                }
             }
         }
         events
+    }
+
+    /// The engine that lambdas are to be prepared for.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Fuel that stands for a microsecond here: calibrated, or the configuration's.
@@ -321,6 +333,17 @@ impl Appliance {
             || self.tasks.iter().all(|running| running.task.is_finished())
     }
 
+    /// True if this lcore has returned.
+    #[must_use]
+    pub fn has_lcore_ended(&self, lcore: u32) -> bool {
+        self.tasks.iter().any(|running| running.lcore.raw() == lcore && running.task.is_finished())
+    }
+
+    /// What a [`PacketGateway`](gateway::PacketGateway) is made of: once, and only if the gateway is enabled.
+    pub fn take_gateway_queues(&mut self) -> Option<gateway::Queues> {
+        self.gateway.take()
+    }
+
     /// Drains, stops every lcore, closes the ports. Messages of lcores that panicked, and buffers that did not come home.
     pub fn stop(mut self) -> Stopped {
         self.ask_to_stop();
@@ -340,8 +363,8 @@ impl Appliance {
 
     fn ask_to_stop(&self) {
         self.stop.ask();
-        for doorbell in &self.doorbells {
-            doorbell.ring();
+        for worker in self.live.workers() {
+            worker.doorbell.ring();
         }
     }
 }
@@ -388,21 +411,4 @@ fn roles(topology: &Topology, lcore: LcoreId) -> String {
     let poller = topology.dispatchers.is_empty().then(|| "poller".to_owned());
     let roles = [dispatcher.then(|| "dispatcher".to_owned()), poller, npu];
     roles.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-fn lambda_source(topology: &Topology, lambda: &Prepared) -> LambdaSource {
-    let spec = lambda.spec();
-    LambdaSource {
-        name: spec.name.clone(),
-        id: spec.id,
-        weight: spec.weight,
-        budget_us: spec.budget_us,
-        concurrency: match (lambda.pinned, lambda.is_shared()) {
-            (true, _) => "pinned",
-            (false, true) => "shared",
-            (false, false) => "replicated",
-        },
-        inspection: Arc::clone(lambda.inspection()),
-        islands: spec.islands.iter().map(|island| topology.islands[island.index()].name.clone()).collect(),
-    }
 }

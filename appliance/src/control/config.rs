@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 pub mod machine;
@@ -34,6 +34,14 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A manifest cannot be read.
+    #[error("manifest {path}: {source}")]
+    Manifest {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The machine cannot be read.
     #[error(transparent)]
     Machine(#[from] machine::Error),
@@ -52,17 +60,17 @@ pub(crate) fn read(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })
 }
 
-/// Parses the text; unknown keys and wrong types are noted and left out, so that the rest can be judged too.
-pub(crate) fn parse(text: &str, problems: &mut Problems<'_>) -> raw::Configuration {
+/// Parses the text of a schema; unknown keys and wrong types are noted and left out, so that the rest can be judged too.
+pub(crate) fn parse<T: DeserializeOwned + Default>(text: &str, problems: &mut Problems<'_>) -> T {
     let (mut root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         for error in errors.iter().take(PROBLEMS) {
             problems.wrong(error.span(), error.message());
         }
-        return raw::Configuration::default();
+        return T::default();
     }
     for _ in 0..PROBLEMS {
-        match raw::Configuration::deserialize(Deserializer::from(root.clone())) {
+        match T::deserialize(Deserializer::from(root.clone())) {
             Ok(configuration) => return configuration,
             Err(error) => {
                 let span = error.span().unwrap_or_default();
@@ -75,7 +83,7 @@ pub(crate) fn parse(text: &str, problems: &mut Problems<'_>) -> raw::Configurati
             }
         }
     }
-    raw::Configuration::default()
+    T::default()
 }
 
 /// Removes the entry whose key or value lies at `span` and returns its key; `place` becomes the names of the tables around it.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 mod print;
 
 /// One lambda.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Inspection {
     /// Its entry.
     pub entry: String,
@@ -45,7 +45,7 @@ pub struct Inspection {
 }
 
 /// A range of linear memory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WindowInspection {
     /// First address.
     pub address: u64,
@@ -58,7 +58,7 @@ pub struct WindowInspection {
 }
 
 /// A data object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ObjectInspection {
     /// Its name.
     pub name: String,
@@ -87,7 +87,7 @@ pub struct ObjectInspection {
 }
 
 /// Places in the code that touch memory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SiteInspection {
     /// All of them.
     pub total: usize,
@@ -100,7 +100,7 @@ pub struct SiteInspection {
 }
 
 /// An access that could not be followed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LostSite {
     /// Its function.
     pub function: String,
@@ -113,7 +113,7 @@ pub struct LostSite {
 }
 
 /// Code of a lambda.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CodeInspection {
     /// Functions that its entry reaches.
     pub functions: usize,
@@ -130,7 +130,7 @@ pub struct CodeInspection {
 }
 
 /// An optimisation's effect.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BeforeAfter {
     /// Without it.
     pub before: f64,
@@ -139,7 +139,7 @@ pub struct BeforeAfter {
 }
 
 /// What only a deployment knows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeployedInspection {
     /// Name of the lambda.
     pub name: String,

@@ -2,8 +2,17 @@
 
 pub mod appliance;
 pub mod build;
+pub mod client;
+pub mod compile;
 pub mod config;
+pub mod confine;
+pub mod gateway;
+pub mod heartbeat;
+pub mod http;
+pub mod image;
 pub mod inspect;
-pub mod server;
+pub mod manager;
+pub mod manifest;
+pub mod plane;
 pub mod stats;
 pub mod topology;

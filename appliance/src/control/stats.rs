@@ -4,26 +4,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lnic_registry::LambdaKey;
 use serde::{Deserialize, Serialize};
 
+use super::compile::CompileStatistics;
 use super::inspect::{BeforeAfter, DeployedInspection, Inspection};
-use crate::ids::{LambdaId, LambdaSlot};
-use crate::island::{Quarantine, State};
 use crate::lambda::HostSide;
 use crate::memory::Regions;
 use crate::observe::DropReason;
-use crate::observe::counters::{Counter, LambdaCounters, LambdaTimes, LcoreCounters};
-use crate::observe::histogram::{self, BUCKETS, Histogram};
+use crate::observe::counters::{Counter, LcoreCounters};
 
 mod deployment;
+mod deployments;
 mod memory;
 mod print;
 
 pub use deployment::{DeploymentStats, RuleStats};
+pub use deployments::{Deployments, LambdaSource};
 pub use memory::RegionStats;
 
 /// Everything that `lnic stats` shows. Counts are since start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Snapshot {
     /// Name from the configuration.
     pub name: String,
@@ -43,20 +44,25 @@ pub struct Snapshot {
     pub ports: Vec<PortStats>,
     /// Polling lcores.
     pub lcores: Vec<LcoreStats>,
-    /// Deployed lambdas.
+    /// Deployed lambdas, in the order in which they were first deployed.
     pub lambdas: Vec<LambdaStats>,
+    /// Generations of lambdas that were deployed.
+    pub deployments: u64,
     /// Frame pools.
     pub pools: Vec<PoolStats>,
     /// Memory of lambdas by region, nearest tier first; regions that nobody uses are left out.
     pub regions: Vec<RegionStats>,
     /// Lines that lambdas logged and nobody saw.
     pub log: LogStats,
+    /// What compiling modules came to.
+    #[serde(default)]
+    pub compiler: CompileStatistics,
     /// What was derived from lambdas and rules together.
     pub deployment: DeploymentStats,
 }
 
 /// Lines that lambdas logged and nobody saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LogStats {
     /// Over a lambda's rate.
     pub limited: u64,
@@ -65,7 +71,7 @@ pub struct LogStats {
 }
 
 /// How frames ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Frames {
     /// Polled from ports.
     pub received: u64,
@@ -95,10 +101,12 @@ pub struct Frames {
     pub sent_in_place: u64,
     /// Requests answered by a challenge, because the reply was too long for a source without a cookie.
     pub challenged: u64,
+    /// Frames that waited for a lambda to wake up.
+    pub parked: u64,
 }
 
 /// A port as its driver counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PortStats {
     /// Name from the configuration.
     pub name: String,
@@ -122,10 +130,13 @@ pub struct PortStats {
     pub tx_bytes: u64,
     /// Frames not sent for an error.
     pub tx_errors: u64,
+    /// Its link is up, or its driver cannot tell.
+    #[serde(default)]
+    pub link_up: bool,
 }
 
 /// An lcore that polls or runs lambdas.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LcoreStats {
     /// DPDK's number.
     pub lcore: u32,
@@ -151,16 +162,24 @@ pub struct LcoreStats {
     pub doorbells: u64,
     /// Times that a request waited for a call's answer.
     pub suspended: u64,
+    /// Commands of control's that it carried out: lambdas to take in or to give back, tables.
+    pub commands: u64,
+    /// Longest time that one of them took, in ns.
+    pub longest_command_ns: u64,
 }
 
 /// A lambda, summed over NPUs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LambdaStats {
-    /// Name from the configuration.
+    /// Its name.
     pub name: String,
+    /// Whose it is.
+    pub namespace: String,
+    /// Number of its generation.
+    pub generation: u64,
     /// λ-RPC lambda ID.
     pub id: u32,
-    /// `active`, `quarantined`, or `lost` while it has no instance because its NPU died.
+    /// `active`, `quarantined`, `lost` while it has no instance because its NPU died, or `asleep` until it is wanted.
     pub state: String,
     /// NPU time relative to others.
     pub weight: u32,
@@ -168,9 +187,13 @@ pub struct LambdaStats {
     pub budget_us: u32,
     /// `pinned`: on one NPU at a time; `replicated`: on all of its islands.
     pub concurrency: String,
+    /// NPUs that may run it now: 0 while it sleeps.
+    pub replicas: u32,
     /// Islands whose NPUs may run it.
     pub islands: Vec<String>,
-    /// Times that it ran.
+    /// Bytes of memory that it has, by tier; tiers that it has nothing of are left out.
+    pub memory_bytes: BTreeMap<String, u64>,
+    /// Times that it ran, over all generations.
     pub invocations: u64,
     /// Verdict FORWARD, and the frame was made.
     pub forwarded: u64,
@@ -205,7 +228,7 @@ pub struct LambdaStats {
 }
 
 /// Percentiles in ns, each at most 19 % too high; 0 if nothing was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Times {
     /// Median.
     pub p50_ns: u64,
@@ -216,7 +239,7 @@ pub struct Times {
 }
 
 /// A pool of frame buffers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PoolStats {
     /// Its name.
     pub name: String,
@@ -239,25 +262,6 @@ pub struct LcoreSource {
     pub counters: Arc<LcoreCounters>,
 }
 
-/// What a lambda is, as it was deployed.
-#[derive(Clone, Debug)]
-pub struct LambdaSource {
-    /// Name from the configuration.
-    pub name: String,
-    /// λ-RPC lambda ID.
-    pub id: LambdaId,
-    /// NPU time relative to others.
-    pub weight: u32,
-    /// Time that an invocation may take, in µs.
-    pub budget_us: u32,
-    /// `pinned`, `shared` or `replicated`.
-    pub concurrency: &'static str,
-    /// Islands whose NPUs may run it.
-    pub islands: Vec<String>,
-    /// What the compiler found and decided; one for all that share it.
-    pub inspection: Arc<Inspection>,
-}
-
 /// Where a snapshot comes from. Shared by those who ask; nobody waits for an lcore.
 pub struct Sources {
     /// Name from the configuration.
@@ -268,10 +272,8 @@ pub struct Sources {
     pub scheduling: &'static str,
     /// Lcores that poll or run lambdas.
     pub lcores: Vec<LcoreSource>,
-    /// Lambdas, by slot.
-    pub lambdas: Vec<LambdaSource>,
-    /// Which of them may run.
-    pub quarantine: Arc<Quarantine>,
+    /// Lambdas that are deployed.
+    pub deployments: Arc<Deployments>,
     /// Reads a port's counters from its driver.
     pub ports: Vec<Box<dyn Fn() -> PortStats + Send + Sync>>,
     /// Reads a pool's use.
@@ -282,22 +284,27 @@ pub struct Sources {
     pub islands: Vec<String>,
     /// What lambdas log.
     pub host: HostSide,
-    /// What was derived from lambdas and rules together.
-    pub deployment: DeploymentStats,
 }
 
 impl Sources {
     /// What is known of a lambda; `None` if there is none of this name.
     #[must_use]
     pub fn inspect(&self, name: &str) -> Option<Inspection> {
-        let lambda = self.lambdas.iter().find(|lambda| lambda.name == name)?;
-        let alike = |other: &&LambdaSource| Arc::ptr_eq(&other.inspection, &lambda.inspection);
-        let rules = &self.deployment.rules;
+        self.inspect_key(&self.deployments.key(name)?)
+    }
+
+    /// What is known of a lambda; `None` if there is no such lambda.
+    #[must_use]
+    pub fn inspect_key(&self, key: &LambdaKey) -> Option<Inspection> {
+        let lambda = self.deployments.source(key)?;
+        let derived = self.deployments.derived();
+        let rules = &derived.rules;
+        let copies = self.deployments.alike(&lambda.inspection);
         let deployed = DeployedInspection {
-            name: name.to_owned(),
-            parser_plan: self.deployment.parser.clone(),
+            name: key.name.clone(),
+            parser_plan: derived.parser.clone(),
             rules: BeforeAfter { before: rules.rules_before as f64, after: rules.rules as f64 },
-            copies: BeforeAfter { before: self.lambdas.iter().filter(alike).count() as f64, after: 1.0 },
+            copies: BeforeAfter { before: copies as f64, after: 1.0 },
         };
         Some(Inspection { deployed: Some(deployed), ..(*lambda.inspection).clone() })
     }
@@ -337,75 +344,25 @@ impl Sources {
                 long_replies: sum(|counters| &counters.long_replies),
                 sent_in_place: sum(|counters| &counters.sent_in_place),
                 challenged: sum(|counters| &counters.challenged),
+                parked: sum(|counters| &counters.parked),
             },
             drops,
             ports: self.ports.iter().map(|read| read()).collect(),
             lcores: self.lcores.iter().map(LcoreSource::stats).collect(),
-            lambdas: (0u32..)
-                .zip(&self.lambdas)
-                .map(|(slot, lambda)| self.lambda(LambdaSlot::new(slot), lambda))
-                .collect(),
+            lambdas: self.deployments.stats(),
             pools: self.pools.iter().map(|read| read()).collect(),
             regions: memory::stats(&self.regions, &self.islands),
             log: LogStats { limited: self.host.lines_limited(), lost: self.host.lines_lost() },
-            deployment: self.deployment.clone(),
+            deployments: self.deployments.made(),
+            compiler: CompileStatistics::default(),
+            deployment: self.deployments.derived(),
         }
     }
 
     /// Lets a quarantined lambda run again. `None` if there is no such lambda, else whether it was quarantined.
     #[must_use]
     pub fn release(&self, name: &str) -> Option<bool> {
-        let slot = self.lambdas.iter().position(|lambda| lambda.name == name)?;
-        let slot = LambdaSlot::new(u32::try_from(slot).ok()?);
-        let was = self.quarantine.state(slot) == State::Quarantined;
-        if was {
-            self.quarantine.set(slot, State::Active);
-        }
-        Some(was)
-    }
-
-    fn times(&self, slot: LambdaSlot, pick: fn(&LambdaTimes) -> &Histogram) -> Times {
-        let mut sums = [0; BUCKETS];
-        for times in self.lcores.iter().filter_map(|lcore| lcore.counters.times(slot)) {
-            pick(times).add_to(&mut sums);
-        }
-        let at = |quantile| histogram::quantile_ns(&sums, quantile).unwrap_or(0);
-        Times { p50_ns: at(0.5), p99_ns: at(0.99), max_ns: at(1.0) }
-    }
-
-    fn lambda(&self, slot: LambdaSlot, lambda: &LambdaSource) -> LambdaStats {
-        let sum = |pick: fn(&LambdaCounters) -> &Counter| -> u64 {
-            self.lcores
-                .iter()
-                .filter_map(|lcore| lcore.counters.lambda(slot))
-                .map(|count| pick(count).get())
-                .sum()
-        };
-        LambdaStats {
-            name: lambda.name.clone(),
-            id: lambda.id.raw(),
-            state: self.quarantine.state(slot).name().to_owned(),
-            weight: lambda.weight,
-            budget_us: lambda.budget_us,
-            concurrency: lambda.concurrency.to_owned(),
-            islands: lambda.islands.clone(),
-            invocations: sum(|count| &count.invocations),
-            forwarded: sum(|count| &count.forwarded),
-            dropped: sum(|count| &count.dropped),
-            to_host: sum(|count| &count.to_host),
-            traps: sum(|count| &count.traps),
-            exhausted: sum(|count| &count.exhausted),
-            bad_verdicts: sum(|count| &count.bad_verdicts),
-            fuel: sum(|count| &count.fuel),
-            busy: sum(|count| &count.busy),
-            late: sum(|count| &count.late),
-            unavailable: sum(|count| &count.unavailable),
-            calls: sum(|count| &count.calls),
-            calls_timed_out: sum(|count| &count.calls_timed_out),
-            npu_ns: sum(|count| &count.npu_ns),
-            queueing: self.times(slot, |times| &times.queueing),
-            service: self.times(slot, |times| &times.service),
-        }
+        self.deployments.release(&self.deployments.key(name)?)
     }
 }
 
@@ -424,6 +381,8 @@ impl LcoreSource {
             taken_over: self.counters.taken_over.get(),
             doorbells: self.counters.doorbells.get(),
             suspended: self.counters.suspended.get(),
+            commands: self.counters.commands.get(),
+            longest_command_ns: self.counters.longest_command_ns.get(),
         }
     }
 }

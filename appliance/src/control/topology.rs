@@ -4,16 +4,18 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use crate::control::config::{self, Error, Kind, Machine, Problem, Problems};
+use crate::control::config::{self, Error, Kind, Machine, Problem, Problems, raw};
 use crate::ids::{Generation, LambdaRef, LambdaSlot, LcoreId, PortId, QueueId};
 use crate::matcher::Rule;
 use crate::port::fault::Faults;
 
+mod control;
 mod devargs;
 mod dispatchers;
 mod islands;
 mod lambdas;
 mod lcores;
+mod manifest;
 mod memory;
 mod ports;
 mod rules;
@@ -24,12 +26,14 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
+pub use control::{Control, Etcd, Gateway, Listen};
 pub use devargs::{Devargs, DeviceKind};
 pub use dispatchers::DispatcherSpec;
 pub use islands::{IslandSpec, NpuSpec};
 pub use lambdas::LambdaSpec;
 pub use lcores::{Lcore, Lcores};
 pub use lnic_compiler::placement::{Concurrency, LayoutWish};
+pub(crate) use manifest::{Surroundings, judge as judge_manifest};
 pub use memory::{HugepageMode, Memory, NoHugepages, Pages, SMALL_PAGE_BYTES, Tiers};
 pub use scheduling::{Budget, Quarantine, Scheduling, SchedulingMode};
 pub use tenants::TenantSpec;
@@ -62,6 +66,10 @@ pub struct Topology {
     pub quarantine: Quarantine,
     /// Budgets of lambdas.
     pub budget: Budget,
+    /// The control plane.
+    pub control: Control,
+    /// Lambdas over HTTP.
+    pub gateway: Gateway,
     /// Islands; [`IslandId`](crate::ids::IslandId)s are places in this list.
     pub islands: Vec<IslandSpec>,
     /// NPUs; [`NpuId`](crate::ids::NpuId)s are places in this list.
@@ -187,6 +195,8 @@ pub enum Driver {
         /// Recorded into.
         write: Option<PathBuf>,
     },
+    /// The control plane, in this process.
+    Internal,
 }
 
 /// Queue pairs of a port.
@@ -219,7 +229,7 @@ impl Topology {
     /// Judges the text of a configuration; relative paths start at the folder of `path`.
     pub fn from_text(text: &str, path: &Path, machine: &Machine) -> Result<(Self, Vec<Problem>), Error> {
         let mut problems = Problems::new(text);
-        let raw = config::parse(text, &mut problems);
+        let raw: raw::Configuration = config::parse(text, &mut problems);
         let folder = path.parent().unwrap_or(Path::new(""));
         let topology = system::topology(&raw, folder, machine, &mut problems);
         let problems = problems.into_sorted();
@@ -251,6 +261,12 @@ impl Topology {
         slots.map(|slot| LambdaRef { slot, generation: Generation::default() }).collect()
     }
 
+    /// The internal port of the gateway, if there is one.
+    #[must_use]
+    pub fn gateway_port(&self) -> Option<&PortSpec> {
+        self.ports.iter().find(|port| port.driver == Driver::Internal)
+    }
+
     /// True if a port's device is on a bus that DPDK has to scan.
     #[must_use]
     pub fn has_pci(&self) -> bool {
@@ -278,6 +294,7 @@ impl Topology {
         let limit = match &port.driver {
             Driver::Dpdk(devargs) => devargs.queue_limit().unwrap_or(u16::MAX),
             Driver::Pcap { .. } => 1,
+            Driver::Internal => u16::MAX,
         };
         match port.queues {
             Queues::Count(count) => count,

@@ -74,6 +74,11 @@ impl Classes {
         Some(index as u16)
     }
 
+    /// Makes all classes that there can be.
+    pub(super) fn provide(&mut self) {
+        self.classes.resize_with(CLASSES.max(self.classes.len()), || Class::new(NpuSet::EMPTY));
+    }
+
     /// One lambda's share is no longer of this class.
     pub(super) fn release(&mut self, class: u16) {
         self.classes[usize::from(class)].users -= 1;

@@ -8,8 +8,8 @@ use super::{Loss, NpuSet, SLOTS, Share, ShareError, Step};
 use crate::ids::{LambdaSlot, NpuId};
 
 impl<T> Scheduler<T> {
-    /// Gives a lambda its share, or another one while its items wait. One that is new in its slot starts owing nothing. This
-    /// is the only step that allocates.
+    /// Gives a lambda its share, or another one while its items wait. One that is new in its slot starts owing nothing.
+    /// Allocates if it is not [provided](Self::provide) for.
     ///
     /// # Errors
     ///
@@ -70,6 +70,26 @@ impl<T> Scheduler<T> {
             return Err(ShareError::NoNpu { npus: self.npus.count() });
         }
         Ok(Share { npus, ..share })
+    }
+
+    /// Makes room for slots below `slots`, and for all classes: whoever is deployed there later allocates nothing.
+    pub fn provide(&mut self, slots: usize) {
+        self.reserve(slots);
+        self.classes.provide();
+    }
+
+    /// Takes out one item of a lambda that waits; `None` if none does.
+    pub fn take(&mut self, slot: LambdaSlot) -> Option<T> {
+        let lambda = self.lambdas.get_mut(slot.index())?;
+        let taken = lambda.queue.pop(&mut self.slab)?;
+        lambda.waiting -= 1;
+        if lambda.waiting == 0 {
+            self.active_weight -= u64::from(lambda.weight);
+            lambda.stopped = false;
+            lambda.account.rest();
+        }
+        self.review(slot.raw());
+        Some(taken)
     }
 
     fn reserve(&mut self, slots: usize) {

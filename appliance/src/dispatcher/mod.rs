@@ -1,6 +1,7 @@
 //! Station 4: which lambda runs next, and on which NPU.
 //!
-//! A [`Scheduler`] is a pure state machine: no clock, no ring, no lock, and no allocation after [`Scheduler::deploy`]. Its caller
+//! A [`Scheduler`] is a pure state machine: no clock, no ring, no lock, and no allocation but in [`Scheduler::deploy`], and there only if
+//! [`Scheduler::provide`] was not called. Its caller
 //! queues items, takes [`Step`]s, and says what each item cost when it is done.
 //!
 //! - *Fair by cycles.* Each lambda has a bounded queue, served by deficit round robin over cycles used. What an item costs is

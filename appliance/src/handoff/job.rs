@@ -3,8 +3,9 @@
 use arrayvec::ArrayVec;
 use lnic_abi::PAYLOAD_CAPACITY;
 
-use crate::ids::{LambdaRef, PortId};
+use crate::ids::{LambdaId, LambdaRef, PortId};
 use crate::island::Loaded;
+use crate::matcher::Effect;
 use crate::message::{SlotRef, Terms};
 use crate::observe::DropReason;
 use crate::parser::Parsed;
@@ -48,6 +49,8 @@ pub enum Errand<F> {
         call: Box<Call>,
         /// Who waits.
         ticket: Ticket,
+        /// Whom it is for: found again when it sets out.
+        id: LambdaId,
     },
     /// Give the lambda back: it moves.
     Recall,
@@ -58,8 +61,8 @@ pub enum Errand<F> {
 pub struct Request {
     /// Where its headers lie.
     pub parsed: Parsed,
-    /// Rule that matched, by its rank in the table.
-    pub rank: u32,
+    /// What the rule that matched gives its lambda. A copy: the table may be another by the time that it runs.
+    pub effect: Effect,
     /// When it was polled, in ns since the appliance started.
     pub arrival_ns: u64,
     /// What its caller asks for.

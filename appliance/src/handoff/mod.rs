@@ -6,6 +6,7 @@
 //! Cost: `scripts/bench.sh handoff`.
 
 mod asleep;
+mod bell;
 mod doorbell;
 mod job;
 mod link;
@@ -13,6 +14,7 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
+pub use bell::Bell;
 pub use doorbell::Doorbell;
 pub use job::{Call, End, Errand, Job, MessageRef, Request, Route, Ticket};
 pub use link::{Client, Flushed, Jobs, Lost, Server, Sink, Source, memory};

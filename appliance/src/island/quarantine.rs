@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use bytemuck::Zeroable;
+
 use crate::ids::LambdaSlot;
 
 /// May it run?
@@ -18,6 +20,10 @@ pub enum State {
     Quarantined,
     /// It has no instance, because the NPU that had it died; a fresh one is being made.
     Lost,
+    /// It was given no NPU: the next request wakes it. What had begun before ends.
+    Asleep,
+    /// A request for it has come; control is making instances.
+    Waking,
 }
 
 impl State {
@@ -28,13 +34,30 @@ impl State {
             Self::Active => "active",
             Self::Quarantined => "quarantined",
             Self::Lost => "lost",
+            Self::Asleep | Self::Waking => "asleep",
         }
+    }
+
+    /// May what is under way go on?
+    #[inline]
+    #[must_use]
+    pub const fn may_go_on(self) -> bool {
+        !matches!(self, Self::Quarantined | Self::Lost)
+    }
+
+    /// Do its callers have to wait for it to wake?
+    #[inline]
+    #[must_use]
+    pub const fn sleeps(self) -> bool {
+        matches!(self, Self::Asleep | Self::Waking)
     }
 
     const fn of(raw: u8) -> Self {
         match raw {
             0 => Self::Active,
             1 => Self::Quarantined,
+            3 => Self::Asleep,
+            4 => Self::Waking,
             _ => Self::Lost,
         }
     }
@@ -48,7 +71,7 @@ pub struct Quarantine {
     window_ns: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Zeroable)]
 struct Lambda {
     state: AtomicU8,
     /// Failures in the window that began at `window_start_ns`.
@@ -60,7 +83,7 @@ impl Quarantine {
     /// Quarantines a lambda on its `failures`th failure within `window_ns`; 0 is never.
     #[must_use]
     pub fn new(lambdas: usize, failures: u32, window_ns: u64) -> Self {
-        Self { lambdas: (0..lambdas).map(|_| Lambda::default()).collect(), failures, window_ns }
+        Self { lambdas: bytemuck::zeroed_slice_box(lambdas), failures, window_ns }
     }
 
     /// State of a lambda; of a slot that is none, `Lost`.
@@ -76,6 +99,15 @@ impl Quarantine {
             lambda.failures.store(0, Relaxed);
             lambda.state.store(state as u8, Relaxed);
         }
+    }
+
+    /// A request has come for a lambda that is asleep. True if it is the first: its caller tells control.
+    #[cold]
+    pub fn wake(&self, slot: LambdaSlot) -> bool {
+        self.lambdas.get(slot.index()).is_some_and(|lambda| {
+            let (asleep, waking) = (State::Asleep as u8, State::Waking as u8);
+            lambda.state.compare_exchange(asleep, waking, Relaxed, Relaxed).is_ok()
+        })
     }
 
     /// Counts a failure. True if it is the one that quarantines the lambda.

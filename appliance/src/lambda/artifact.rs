@@ -1,4 +1,7 @@
 //! Compiled code as bytes: compiled once, loaded in microseconds as often as it is needed.
+//!
+//! What the engine loads, it believes: it runs it as machine code of this process. So an [`Artifact`] is made in two ways only: out of a
+//! module, compiled here, or out of bytes that the [`ArtifactKey`](super::ArtifactKey) vouches for.
 
 #![allow(unsafe_code, reason = "the engine runs what is loaded here")]
 
@@ -10,12 +13,10 @@ use wasmparser::{Data, DataKind, Operator, Payload};
 use wasmtime::Module;
 
 use super::code::CodeSlice;
-use super::{Engine, Limits, PrepareError, Shape, verify};
+use super::{Engine, Limits, PrepareError, Shape, Vouched, verify};
 use crate::memory::{self, MemoryPlan, PlanError, Tier};
 
 /// Compiled code of a lambda with its entry and shape. Cheap to clone.
-///
-/// Only bytes that this process has compiled are ever in one: what the engine loads, it believes.
 #[derive(Clone)]
 pub struct Artifact(Arc<Compiled>);
 
@@ -44,6 +45,19 @@ impl Artifact {
     ) -> Result<Self, PrepareError> {
         let shape = judge(wasm, entry, limits, plan)?;
         Ok(Self::new(compile(engine, wasm)?, entry, shape, plan))
+    }
+
+    /// Code that somebody with the key has vouched for, and what goes with it. A plan that no memory can be made by, or not for such
+    /// a module, is refused here; an entry that the code does not have, when an instance is made.
+    pub fn vouched(
+        code: Vouched<'_>,
+        entry: &str,
+        shape: Shape,
+        plan: &Arc<MemoryPlan>,
+    ) -> Result<Self, PrepareError> {
+        memory::judge(plan)?;
+        fits(plan, &shape)?;
+        Ok(Self::new(code.bytes().to_vec(), entry, shape, plan))
     }
 
     pub(super) fn new(code: Vec<u8>, entry: &str, shape: Shape, plan: &Arc<MemoryPlan>) -> Self {
@@ -76,11 +90,21 @@ impl Artifact {
         self.0.code.len()
     }
 
-    pub(super) fn entry(&self) -> &str {
+    /// These bytes.
+    #[must_use]
+    pub fn code(&self) -> &[u8] {
+        &self.0.code
+    }
+
+    /// Its entry.
+    #[must_use]
+    pub fn entry(&self) -> &str {
         &self.0.entry
     }
 
-    pub(super) fn plan(&self) -> &Arc<MemoryPlan> {
+    /// What memories for it are made by.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<MemoryPlan> {
         &self.0.plan
     }
 
@@ -104,14 +128,20 @@ pub(super) fn judge(
 ) -> Result<Shape, PrepareError> {
     let shape = verify(wasm, entry, limits)?;
     memory::judge(plan)?;
-    if plan.bytes() != planned_bytes(&shape) {
-        let other = PlanError::OtherSize { plan: plan.bytes(), module: shape.memory_bytes };
-        return Err(other.into());
-    }
+    fits(plan, &shape)?;
     if !plan.is_dense() && has_active_segments(wasm, plan.windows[0].bytes) {
         return Err(PlanError::ActiveSegments.into());
     }
     Ok(shape)
+}
+
+/// Is the plan for a module of this shape?
+fn fits(plan: &MemoryPlan, shape: &Shape) -> Result<(), PlanError> {
+    if plan.bytes() == planned_bytes(shape) {
+        Ok(())
+    } else {
+        Err(PlanError::OtherSize { plan: plan.bytes(), module: shape.memory_bytes })
+    }
 }
 
 /// Bytes of a plan for a module.
@@ -157,8 +187,10 @@ pub(super) fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, PrepareEr
 /// Loads what [`compile`] made: private to this module and its callers here, so that nothing else is ever loaded.
 fn load(engine: &Engine, code: &[u8]) -> Result<Code, PrepareError> {
     let slice = engine.code().publish(code).map_err(|error| PrepareError::Load(error.to_string()))?;
-    // SAFETY: `code` came out of `compile` in this process: an `Artifact` has no other constructor. The slice does not change
-    // while it is there, and `Code` drops the module before it; who clones the module holds on to its `Code`.
+    // SAFETY: `code` came out of `compile`: an `Artifact` is only made in this process, by compiling or out of `Vouched` bytes, and those
+    // are what somebody with the key has sealed. Only `control/compile` seals, and only what its own compile process made of one
+    // module. The slice does not change while it is there, and `Code` drops the module before it; who clones the module holds on
+    // to its `Code`.
     let module = unsafe { Module::deserialize_raw(engine.raw(), slice.pointer()) };
     let module = module.map_err(|error| PrepareError::Load(format!("{error:#}")))?;
     Ok(Code { module, slice })

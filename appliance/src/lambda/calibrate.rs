@@ -103,6 +103,11 @@ pub fn fuel_per_us(engine: &Engine) -> Result<Calibration, PrepareError> {
     Ok(Calibration::of(samples))
 }
 
+/// Compiles the probes and forgets them: whoever compiles next finds the compiler's pages there.
+pub fn warm_up(engine: &Engine) -> Result<(), PrepareError> {
+    artifact::compile(engine, &PROBES).map(drop)
+}
+
 fn measure(store: &mut Store<Host>, probe: &TypedFunc<(), ()>) -> wasmtime::Result<Duration> {
     store.set_fuel(SAMPLE_FUEL)?;
     let started = Instant::now();

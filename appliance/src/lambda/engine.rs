@@ -1,5 +1,6 @@
 //! The one wasmtime engine of the process, and why it is configured as it is.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use wasmtime::{Config, Linker, OptLevel, WasmBacktraceDetails};
@@ -75,6 +76,12 @@ impl Engine {
     /// trap allocates nothing.
     pub fn prepare_thread(&self) {
         wasmtime::Engine::tls_eager_initialize();
+    }
+
+    /// What compiled code depends on: it can be loaded by an engine that says the same and by no other. Stands for the engine's version,
+    /// its settings and the features of the CPU.
+    pub fn compatibility(&self) -> impl Hash + '_ {
+        self.0.engine.precompile_compatibility_hash()
     }
 
     pub(super) fn raw(&self) -> &wasmtime::Engine {

@@ -1,4 +1,4 @@
-//! What a lambda may call: `lnic.log`, and `lnic.call`, which suspends it (`fiber.rs`).
+//! What a lambda may call: `lnic.log`, `lnic.environment` and `lnic.secret`, and `lnic.call`, which suspends it (`fiber.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +7,7 @@ use crossbeam_queue::ArrayQueue;
 use lnic_abi as abi;
 use wasmtime::{Caller, Linker, Memory, StoreLimits, Trap};
 
+use super::environment::Environment;
 use super::fiber::{self, Exchange};
 use super::linear::Span;
 use crate::ids::LambdaId;
@@ -15,6 +16,10 @@ use crate::ids::LambdaId;
 pub(super) const LOG_FUEL: u64 = 300;
 /// Fuel of a call of `lnic.call`: about what it takes to suspend and to resume.
 pub(super) const CALL_FUEL: u64 = 2_000;
+/// Fuel of a call of `lnic.environment` or `lnic.secret`: about what finding a value takes. Bytes are charged besides, a unit each.
+pub(super) const VALUE_FUEL: u64 = 500;
+/// What these two return if there is no value of that name.
+const NO_VALUE: i32 = -1;
 /// Lines that an instance may log at once.
 const LOG_BURST: u64 = 16;
 /// Time in which it earns one more.
@@ -50,6 +55,7 @@ impl LogLine {
 #[derive(Clone)]
 pub struct HostSide {
     lambda: LambdaId,
+    environment: Environment,
     shared: Arc<Shared>,
 }
 
@@ -66,6 +72,7 @@ impl HostSide {
         let lines = ArrayQueue::new(log_lines.max(1));
         Self {
             lambda: LambdaId::default(),
+            environment: Environment::default(),
             shared: Arc::new(Shared { lines, limited: AtomicU64::new(0), lost: AtomicU64::new(0) }),
         }
     }
@@ -79,7 +86,13 @@ impl HostSide {
     /// The same host for the instances of this lambda: its log lines carry the ID.
     #[must_use]
     pub fn of(&self, lambda: LambdaId) -> Self {
-        Self { lambda, shared: Arc::clone(&self.shared) }
+        Self { lambda, ..self.clone() }
+    }
+
+    /// The same host with this environment.
+    #[must_use]
+    pub fn with_environment(&self, environment: Environment) -> Self {
+        Self { environment, ..self.clone() }
     }
 
     /// The oldest line that nobody has read.
@@ -160,8 +173,47 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             Ok(())
         },
     )?;
+    linker.func_wrap(
+        abi::IMPORT_MODULE,
+        abi::IMPORT_ENVIRONMENT,
+        |caller: Caller<'_, Host>, name: u32, name_bytes: u32, out: u32, out_bytes: u32| {
+            value(caller, (name, name_bytes), (out, out_bytes), Environment::variable)
+        },
+    )?;
+    linker.func_wrap(
+        abi::IMPORT_MODULE,
+        abi::IMPORT_SECRET,
+        |caller: Caller<'_, Host>, name: u32, name_bytes: u32, out: u32, out_bytes: u32| {
+            value(caller, (name, name_bytes), (out, out_bytes), Environment::secret)
+        },
+    )?;
     linker.func_wrap_async(abi::IMPORT_MODULE, abi::IMPORT_CALL, |caller, arguments| {
         Box::new(fiber::call(caller, arguments))
     })?;
     Ok(())
+}
+
+/// `lnic.environment` and `lnic.secret`: bytes of the value that goes by this name, of which those that fit are copied; −1 if there is none.
+fn value(
+    mut caller: Caller<'_, Host>,
+    (name, name_bytes): (u32, u32),
+    (out, out_bytes): (u32, u32),
+    find: for<'a> fn(&'a Environment, &str) -> Option<&'a [u8]>,
+) -> wasmtime::Result<i32> {
+    // No name is longer, so no more of it is looked at.
+    let looked_at = u64::from(name_bytes).min(abi::NAME_CAPACITY as u64);
+    charge(&mut caller, VALUE_FUEL + looked_at)?;
+    let (name, out) = (Span::of(&caller, name, name_bytes)?, Span::of(&caller, out, out_bytes)?);
+    let mut buffer = [0; abi::NAME_CAPACITY];
+    if name_bytes as usize > buffer.len() {
+        return Ok(NO_VALUE);
+    }
+    let bytes = name.read(&caller, &mut buffer);
+    let Ok(name) = std::str::from_utf8(&buffer[..bytes]) else { return Ok(NO_VALUE) };
+    let environment = caller.data().side.environment.clone();
+    let Some(value) = find(&environment, name) else { return Ok(NO_VALUE) };
+    let fits = &value[..value.len().min(out_bytes as usize)];
+    charge(&mut caller, fits.len() as u64)?;
+    out.write(&mut caller, fits);
+    Ok(i32::try_from(value.len()).unwrap_or(i32::MAX))
 }

@@ -9,6 +9,7 @@ mod calls;
 mod isolation;
 mod layouts;
 mod sharing;
+mod values;
 
 /// A module with the lambda exports, one page of memory with room for the I/O area, and `body` as its entry.
 fn lambda(body: &str) -> String {

@@ -1,6 +1,6 @@
 //! A lambda's compiled code, shared by all NPUs that run it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use lnic_compiler::HeaderUse;
 use lnic_compiler::compile::CompileError;
@@ -72,14 +72,69 @@ impl From<MemoryError> for PrepareError {
 pub struct Image(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
     entry: String,
     shape: Shape,
     plan: Arc<MemoryPlan>,
+    loaded: LoadedCode,
+}
+
+/// Machine code that is ready to run. Several lambdas have it in common: deployments of one module, or entries of one whose objects
+/// lie alike. Cheap to clone.
+#[derive(Clone)]
+pub struct LoadedCode(Arc<Loaded>);
+
+struct Loaded {
+    engine: Engine,
     // Dropped before the code that it refers to.
     prepared: InstancePre<Host>,
-    /// Several entries of one module have it in common.
-    code: Arc<Code>,
+    code: Code,
+}
+
+/// An image, as long as somebody else has it.
+#[derive(Clone)]
+pub struct WeakImage(Weak<Inner>);
+
+/// Loaded code, as long as somebody else has it.
+#[derive(Clone)]
+pub struct WeakCode(Weak<Loaded>);
+
+impl WeakImage {
+    /// The image, if it is still there.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Image> {
+        self.0.upgrade().map(Image)
+    }
+}
+
+impl WeakCode {
+    /// The code, if it is still there.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<LoadedCode> {
+        self.0.upgrade().map(LoadedCode)
+    }
+}
+
+impl LoadedCode {
+    fn load(engine: &Engine, artifact: &Artifact) -> Result<Self, PrepareError> {
+        let code = artifact.load(engine)?;
+        let prepared = engine
+            .linker()
+            .instantiate_pre(&code.module)
+            .map_err(|error| PrepareError::Load(format!("{error:#}")))?;
+        Ok(Self(Arc::new(Loaded { engine: engine.clone(), prepared, code })))
+    }
+
+    /// The code, as long as somebody else has it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCode {
+        WeakCode(Arc::downgrade(&self.0))
+    }
+
+    /// An image of an artifact with this very code, which need not be loaded again; `None` if its code is another.
+    #[must_use]
+    pub fn image(&self, artifact: &Artifact) -> Option<Image> {
+        (self.0.code.slice.as_slice() == artifact.code()).then(|| Image::new(self.clone(), artifact))
+    }
 }
 
 impl Image {
@@ -103,19 +158,28 @@ impl Image {
 
     /// Loads what was compiled before; takes microseconds.
     pub fn load(engine: &Engine, artifact: &Artifact) -> Result<Self, PrepareError> {
-        let code = artifact.load(engine)?;
-        let prepared = engine
-            .linker()
-            .instantiate_pre(&code.module)
-            .map_err(|error| PrepareError::Load(format!("{error:#}")))?;
-        Ok(Self(Arc::new(Inner {
-            engine: engine.clone(),
+        Ok(Self::new(LoadedCode::load(engine, artifact)?, artifact))
+    }
+
+    fn new(loaded: LoadedCode, artifact: &Artifact) -> Self {
+        Self(Arc::new(Inner {
             entry: artifact.entry().to_owned(),
             shape: artifact.shape(),
             plan: Arc::clone(artifact.plan()),
-            prepared,
-            code: Arc::new(code),
-        })))
+            loaded,
+        }))
+    }
+
+    /// Its code, which others may have too.
+    #[must_use]
+    pub fn loaded(&self) -> &LoadedCode {
+        &self.0.loaded
+    }
+
+    /// The image, as long as somebody else has it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakImage {
+        WeakImage(Arc::downgrade(&self.0))
     }
 
     /// The same code with another of its module's functions as entry. `wasm` is the module that it was compiled from, which is
@@ -130,37 +194,35 @@ impl Image {
     ) -> Result<Self, PrepareError> {
         let shape = Shape { header_use, ..artifact::judge(wasm, entry, limits, plan)? };
         Ok(Self(Arc::new(Inner {
-            engine: self.0.engine.clone(),
             entry: entry.to_owned(),
             shape,
             plan: Arc::clone(plan),
-            prepared: self.0.prepared.clone(),
-            code: Arc::clone(&self.0.code),
+            loaded: self.0.loaded.clone(),
         })))
     }
 
     /// True if both run the very same compiled code.
     #[must_use]
     pub fn shares_code(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0.code, &other.0.code)
+        self.code_identity() == other.code_identity()
     }
 
     /// The same for images that share their code, and for no others.
     #[must_use]
     pub fn code_identity(&self) -> *const () {
-        Arc::as_ptr(&self.0.code).cast()
+        Arc::as_ptr(&self.0.loaded.0).cast()
     }
 
     /// Bytes of compiled code, and what the engine keeps beside it.
     #[must_use]
     pub fn code_bytes(&self) -> usize {
-        self.0.code.slice.as_slice().len()
+        self.code().len()
     }
 
     /// The compiled code, to load it again: a copy of it.
     #[must_use]
     pub fn artifact(&self) -> Artifact {
-        Artifact::new(self.0.code.slice.as_slice().to_vec(), &self.0.entry, self.0.shape, &self.0.plan)
+        Artifact::new(self.code().to_vec(), &self.0.entry, self.0.shape, &self.0.plan)
     }
 
     /// What the verifier found.
@@ -186,13 +248,17 @@ impl Image {
         Ok(deployment.seat(NpuId::new(0)))
     }
 
+    fn code(&self) -> &[u8] {
+        self.0.loaded.0.code.slice.as_slice()
+    }
+
     pub(super) fn engine(&self) -> &Engine {
-        &self.0.engine
+        &self.0.loaded.0.engine
     }
 
     /// Its instances hold on to the image.
     pub(super) fn prepared(&self) -> &InstancePre<Host> {
-        &self.0.prepared
+        &self.0.loaded.0.prepared
     }
 
     pub(super) fn entry(&self) -> &str {

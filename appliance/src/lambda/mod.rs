@@ -10,12 +10,14 @@ pub mod calibrate;
 mod code;
 mod cost;
 mod engine;
+mod environment;
 pub mod extract;
 mod fiber;
 mod host;
 mod image;
 mod instance;
 mod linear;
+mod seal;
 mod verify;
 mod writable;
 
@@ -24,8 +26,10 @@ mod hostile;
 
 pub use artifact::Artifact;
 pub use engine::{Engine, EngineError};
+pub use environment::Environment;
 pub use fiber::{Answer, PendingCall};
 pub use host::{HostSide, LogLine};
-pub use image::{Image, PrepareError};
+pub use image::{Image, LoadedCode, PrepareError, WeakCode, WeakImage};
 pub use instance::{Failure, Instance, Io, Run};
+pub use seal::{ArtifactKey, TAG_BYTES, Vouched};
 pub use verify::{Limits, Shape, VerifyError, verify};

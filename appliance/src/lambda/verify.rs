@@ -132,7 +132,7 @@ struct Import {
 }
 
 /// All of them; `host.rs` provides them.
-const IMPORTS: [Import; 2] = [
+const IMPORTS: [Import; 4] = [
     Import {
         name: abi::IMPORT_CALL,
         parameters: &[ValType::I32; 6],
@@ -145,10 +145,22 @@ const IMPORTS: [Import; 2] = [
         results: &[],
         expected: "a function (i32, i32) -> ()",
     },
+    Import {
+        name: abi::IMPORT_ENVIRONMENT,
+        parameters: &[ValType::I32; 4],
+        results: &[ValType::I32],
+        expected: "a function (i32, i32, i32, i32) -> i32",
+    },
+    Import {
+        name: abi::IMPORT_SECRET,
+        parameters: &[ValType::I32; 4],
+        results: &[ValType::I32],
+        expected: "a function (i32, i32, i32, i32) -> i32",
+    },
 ];
 
 fn known_imports() -> String {
-    IMPORTS.map(|import| format!("\"{}\".\"{}\"", abi::IMPORT_MODULE, import.name)).join(" and ")
+    IMPORTS.map(|import| format!("\"{}\".\"{}\"", abi::IMPORT_MODULE, import.name)).join(", ")
 }
 
 /// Judges a module. Bounded: linear in its bytes.

@@ -316,3 +316,25 @@ pub enum Egress {
     /// To any address on any port.
     Any,
 }
+
+impl Egress {
+    /// As configurations say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reply => "reply",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// What a matched rule gives its lambda, apart from the table that it was in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effect {
+    /// The rule's place in the order that its table was built from.
+    pub index: u32,
+    /// Where the lambda's frame may go.
+    pub egress: Egress,
+    /// Handed to the lambda.
+    pub parameters: Parameters,
+}

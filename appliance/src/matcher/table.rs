@@ -4,11 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use super::tuple::{Seeds, Tuple, words};
-use super::{Error, Reduction, Rule, derive, reduce};
+use super::{Effect, Error, Reduction, Rule, derive, reduce};
 use crate::parser::{Key, Plan, Present};
-
-/// Most rules in a table.
-const CAPACITY: usize = 1 << 20;
 
 /// No rule: behind every rank.
 const NONE: u32 = u32::MAX;
@@ -20,8 +17,17 @@ pub struct Match<'a> {
     pub rule: &'a Rule,
     /// Its place in the order that the table was built from.
     pub index: u32,
-    /// Its place in the table: [`Table::at`] finds it again.
+    /// Its place in the table.
     pub rank: u32,
+}
+
+impl Match<'_> {
+    /// What it gives its lambda, also when the table is gone.
+    #[inline]
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        Effect { index: self.index, egress: self.rule.egress, parameters: self.rule.parameters }
+    }
 }
 
 /// An immutable set of rules. Lookups neither allocate nor lock.
@@ -38,9 +44,18 @@ pub struct Table {
 }
 
 impl Table {
+    /// Most rules in a table.
+    pub const CAPACITY: usize = 1 << 20;
+
     /// Builds the table; rules may be given in any order.
     pub fn build(rules: Vec<Rule>) -> Result<Self, Error> {
         Ok(Self::of(ranked(rules)?))
+    }
+
+    /// A table in which nothing matches.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::of(Vec::new())
     }
 
     /// Builds a table of fewer rules where that means the same: every frame gets the same lambda, parameters and egress. Of
@@ -82,10 +97,9 @@ impl Table {
         self.at(best)
     }
 
-    /// The rule of a rank, as a [`Match`] of this table named it.
+    /// The rule of a rank.
     #[inline]
-    #[must_use]
-    pub fn at(&self, rank: u32) -> Option<Match<'_>> {
+    fn at(&self, rank: u32) -> Option<Match<'_>> {
         let rule = self.rules.get(rank as usize)?;
         Some(Match { rule, index: self.indexes[rank as usize], rank })
     }
@@ -146,8 +160,8 @@ impl fmt::Debug for Table {
 
 /// Rules in order of precedence, each with its place in the source order.
 fn ranked(rules: Vec<Rule>) -> Result<Vec<(u32, Rule)>, Error> {
-    if rules.len() > CAPACITY {
-        return Err(Error::TooMany { rules: rules.len(), limit: CAPACITY });
+    if rules.len() > Table::CAPACITY {
+        return Err(Error::TooMany { rules: rules.len(), limit: Table::CAPACITY });
     }
     for (index, rule) in rules.iter().enumerate() {
         rule.check(index)?;

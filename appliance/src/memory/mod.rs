@@ -61,6 +61,22 @@ pub enum MemoryError {
         /// Bytes that it has there.
         used: u64,
     },
+    /// The lambda has as much in all as its manifest allows.
+    #[error(
+        "lambda \"{lambda}\": {wanted} bytes of {region} wanted: {used} of the {limit} that it may have in all (memory_mib) are used"
+    )]
+    Total {
+        /// Its name.
+        lambda: String,
+        /// Where.
+        region: String,
+        /// Bytes wanted.
+        wanted: u64,
+        /// Bytes that it may have, of all tiers together.
+        limit: u64,
+        /// Bytes that it has.
+        used: u64,
+    },
     /// Its tenant has as much as it may.
     #[error(
         "lambda \"{lambda}\": {wanted} bytes of {region} wanted: tenant \"{tenant}\" uses {used} of its quota of {quota}"

@@ -39,39 +39,61 @@ struct LambdaLedger {
 struct Ledger {
     name: String,
     quota: TierBytes,
-    /// By region.
-    used: Mutex<Vec<u64>>,
+    /// Of all tiers together.
+    total: u64,
+    used: Mutex<Used>,
+}
+
+/// What is used of it.
+#[derive(Debug, Default)]
+struct Used {
+    by_region: Vec<u64>,
+    by_tier: [u64; 4],
+}
+
+/// Which bound a sum would be over, and how much of it is used.
+enum Over {
+    Region(u64),
+    Total(u64),
 }
 
 impl Ledger {
-    fn new(name: &str, quota: TierBytes) -> Self {
-        Self { name: name.to_owned(), quota, used: Mutex::default() }
+    fn new(name: &str, quota: TierBytes, total: u64) -> Self {
+        Self { name: name.to_owned(), quota, total, used: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
+    fn lock(&self) -> MutexGuard<'_, Used> {
         // A panic leaves no sum half done.
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds; says what is used already if that is too much.
-    fn add(&self, region: usize, tier: Tier, bytes: u64) -> Result<(), u64> {
+    fn add(&self, region: usize, tier: Tier, bytes: u64) -> Result<(), Over> {
         let mut used = self.lock();
-        if used.len() <= region {
-            used.resize(region + 1, 0);
+        let all = used.by_tier.iter().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        if all.checked_add(bytes).is_none_or(|sum| sum > self.total) {
+            return Err(Over::Total(all));
         }
-        match used[region].checked_add(bytes) {
+        if used.by_region.len() <= region {
+            used.by_region.resize(region + 1, 0);
+        }
+        match used.by_region[region].checked_add(bytes) {
             Some(sum) if sum <= self.quota.of(tier) => {
-                used[region] = sum;
+                used.by_region[region] = sum;
+                used.by_tier[tier.index()] += bytes;
                 Ok(())
             }
-            _ => Err(used[region]),
+            _ => Err(Over::Region(used.by_region[region])),
         }
     }
 
-    fn subtract(&self, region: usize, bytes: u64) {
-        if let Some(used) = self.lock().get_mut(region) {
+    fn subtract(&self, region: usize, tier: Tier, bytes: u64) {
+        let mut used = self.lock();
+        if let Some(used) = used.by_region.get_mut(region) {
             *used = used.saturating_sub(bytes);
         }
+        let of_tier = &mut used.by_tier[tier.index()];
+        *of_tier = of_tier.saturating_sub(bytes);
     }
 }
 
@@ -79,7 +101,7 @@ impl Tenant {
     /// A tenant whose lambdas may have so much together.
     #[must_use]
     pub fn new(name: &str, quota: TierBytes) -> Self {
-        Self(Arc::new(Ledger::new(name, quota)))
+        Self(Arc::new(Ledger::new(name, quota, u64::MAX)))
     }
 
     /// Its name.
@@ -93,7 +115,14 @@ impl Account {
     /// Of a lambda that may have so much, as long as its tenant does not have too much.
     #[must_use]
     pub fn new(lambda: &str, quota: TierBytes, tenant: &Tenant) -> Self {
-        Self(Arc::new(LambdaLedger { own: Ledger::new(lambda, quota), tenant: tenant.clone() }))
+        Self::bounded(lambda, quota, u64::MAX, tenant)
+    }
+
+    /// The same for one that may have so many bytes in all, whatever of them is in which tier.
+    #[must_use]
+    pub fn bounded(lambda: &str, quota: TierBytes, total_bytes: u64, tenant: &Tenant) -> Self {
+        let own = Ledger::new(lambda, quota, total_bytes);
+        Self(Arc::new(LambdaLedger { own, tenant: tenant.clone() }))
     }
 
     /// Of a lambda that may have all: for tests and benchmarks.
@@ -108,6 +137,12 @@ impl Account {
         &self.0.own.name
     }
 
+    /// Bytes that it has of each tier.
+    #[must_use]
+    pub fn used_bytes(&self) -> TierBytes {
+        TierBytes(self.0.own.lock().by_tier)
+    }
+
     /// Takes bytes of a region, until the charge is dropped.
     pub(super) fn charge(
         &self,
@@ -117,17 +152,29 @@ impl Account {
         name: impl Fn() -> String,
     ) -> Result<Charge, MemoryError> {
         let LambdaLedger { own, tenant } = &*self.0;
-        if let Err(used) = own.add(region, tier, bytes) {
-            return Err(MemoryError::Quota {
-                lambda: own.name.clone(),
-                region: name(),
-                wanted: bytes,
-                quota: own.quota.of(tier),
-                used,
-            });
+        match own.add(region, tier, bytes) {
+            Ok(()) => {}
+            Err(Over::Region(used)) => {
+                return Err(MemoryError::Quota {
+                    lambda: own.name.clone(),
+                    region: name(),
+                    wanted: bytes,
+                    quota: own.quota.of(tier),
+                    used,
+                });
+            }
+            Err(Over::Total(used)) => {
+                return Err(MemoryError::Total {
+                    lambda: own.name.clone(),
+                    region: name(),
+                    wanted: bytes,
+                    limit: own.total,
+                    used,
+                });
+            }
         }
-        if let Err(used) = tenant.0.add(region, tier, bytes) {
-            own.subtract(region, bytes);
+        if let Err(Over::Region(used) | Over::Total(used)) = tenant.0.add(region, tier, bytes) {
+            own.subtract(region, tier, bytes);
             return Err(MemoryError::TenantQuota {
                 lambda: own.name.clone(),
                 tenant: tenant.0.name.clone(),
@@ -137,7 +184,7 @@ impl Account {
                 used,
             });
         }
-        Ok(Charge { account: self.clone(), region, bytes })
+        Ok(Charge { account: self.clone(), region, tier, bytes })
     }
 }
 
@@ -146,20 +193,43 @@ impl Account {
 pub(super) struct Charge {
     account: Account,
     region: usize,
+    tier: Tier,
     bytes: u64,
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         let LambdaLedger { own, tenant } = &*self.account.0;
-        own.subtract(self.region, self.bytes);
-        tenant.0.subtract(self.region, self.bytes);
+        own.subtract(self.region, self.tier, self.bytes);
+        tenant.0.subtract(self.region, self.tier, self.bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bound_of_all_memory_is_over_all_tiers_and_regions() {
+        let tenant = Tenant::new("acme", TierBytes::UNLIMITED);
+        let it = Account::bounded("it", TierBytes([60, 60, 60, 90]), 100, &tenant);
+        let charge = |region, tier, bytes| it.charge(region, tier, bytes, || tier.name().into());
+        let first = charge(0, Tier::Ctm, 50).unwrap();
+        let second = charge(1, Tier::Emem, 40).unwrap();
+        assert_eq!(
+            charge(2, Tier::Local, 11).unwrap_err().to_string(),
+            "lambda \"it\": 11 bytes of local wanted: 90 of the 100 that it may have in all (memory_mib) are used"
+        );
+        assert!(charge(2, Tier::Local, u64::MAX).is_err());
+        let third = charge(2, Tier::Local, 10).unwrap();
+        drop(first);
+        // Each tier's quota stands beside it.
+        assert!(matches!(charge(1, Tier::Emem, 51).unwrap_err(), MemoryError::Total { .. }));
+        drop(third);
+        assert!(matches!(charge(1, Tier::Emem, 51).unwrap_err(), MemoryError::Quota { .. }));
+        drop(second);
+        drop(charge(1, Tier::Emem, 90).unwrap());
+    }
 
     #[test]
     fn a_lambda_and_its_tenant_have_no_more_than_they_may() {

@@ -3,14 +3,21 @@
 //! The writer adds by a relaxed load and a relaxed store, which compiles to a plain `add`. Readers sum over lcores and may see
 //! a frame counted as received a moment before they see how it ended; once traffic rests, the sums balance.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use bytemuck::Zeroable;
 
 use super::DropReason;
 use super::histogram::Histogram;
 use crate::ids::LambdaSlot;
 
 /// A counter with a single writer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Zeroable)]
+#[repr(transparent)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
@@ -20,10 +27,52 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
+    /// Makes it `n`, if it was less. Only the owning lcore may call it.
+    pub fn raise(&self, n: u64) {
+        if n > self.0.load(Relaxed) {
+            self.0.store(n, Relaxed);
+        }
+    }
+
     /// Current value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// What one lcore has under way for each slot: jobs that it began and that have not settled, and message slots that are taken. One
+/// writer; control reads it to find out whether anything still needs a lambda that nothing new reaches.
+#[derive(Debug)]
+pub struct Outstanding(Box<[AtomicU32]>);
+
+impl Outstanding {
+    /// Nothing, for so many slots.
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        Self(bytemuck::zeroed_slice_box(slots))
+    }
+
+    /// One more. Only the owning lcore may call it.
+    #[inline]
+    pub fn begin(&self, slot: LambdaSlot) {
+        if let Some(count) = self.0.get(slot.index()) {
+            count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+    }
+
+    /// One less. Whoever reads that it is gone sees all that was done for it. Only the owning lcore may call it.
+    #[inline]
+    pub fn end(&self, slot: LambdaSlot) {
+        if let Some(count) = self.0.get(slot.index()) {
+            count.store(count.load(Relaxed).wrapping_sub(1), Release);
+        }
+    }
+
+    /// What is under way.
+    #[must_use]
+    pub fn get(&self, slot: LambdaSlot) -> u32 {
+        self.0.get(slot.index()).map_or(0, |count| count.load(Acquire))
     }
 }
 
@@ -76,12 +125,20 @@ pub struct LcoreCounters {
     pub suspended: Counter,
     /// Nanoseconds that the lcore's NPU spent on lambdas: exact where a dispatcher decides, else by samples.
     pub npu_ns: Counter,
+    /// Frames that waited for a lambda to wake up.
+    pub parked: Counter,
+    /// Commands of control's that were carried out.
+    pub commands: Counter,
+    /// Longest time that one of them took, in ns.
+    pub longest_command_ns: Counter,
+    /// What it has under way.
+    pub outstanding: Arc<Outstanding>,
     lambdas: Box<[LambdaCounters]>,
     times: Box<[LambdaTimes]>,
 }
 
 /// How one lambda's invocations ended on one lcore.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Zeroable)]
 pub struct LambdaCounters {
     /// Times that it ran.
     pub invocations: Counter,
@@ -115,7 +172,7 @@ pub struct LambdaCounters {
 
 /// How long one lambda's requests took on one lcore. Apart from its counters, which every invocation touches: those of thousands
 /// of lambdas fit a cache.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Zeroable)]
 pub struct LambdaTimes {
     /// From the arrival of a request until it runs, in ns.
     pub queueing: Histogram,
@@ -123,8 +180,34 @@ pub struct LambdaTimes {
     pub service: Histogram,
 }
 
+impl LambdaCounters {
+    /// How many counters there are.
+    pub const COUNT: usize = 14;
+
+    /// All of them, in the order of the fields.
+    #[must_use]
+    pub fn all(&self) -> [&Counter; Self::COUNT] {
+        [
+            &self.invocations,
+            &self.forwarded,
+            &self.dropped,
+            &self.to_host,
+            &self.traps,
+            &self.exhausted,
+            &self.bad_verdicts,
+            &self.fuel,
+            &self.busy,
+            &self.late,
+            &self.unavailable,
+            &self.calls,
+            &self.calls_timed_out,
+            &self.npu_ns,
+        ]
+    }
+}
+
 impl LcoreCounters {
-    /// Zeroed counters for an lcore that runs `lambdas` lambdas.
+    /// Zeroed counters for an lcore that knows `lambdas` slots. Those of slots that nothing runs in take no memory.
     #[must_use]
     pub fn new(lambdas: usize) -> Self {
         Self {
@@ -151,8 +234,12 @@ impl LcoreCounters {
             doorbells: Counter::default(),
             suspended: Counter::default(),
             npu_ns: Counter::default(),
-            lambdas: (0..lambdas).map(|_| LambdaCounters::default()).collect(),
-            times: (0..lambdas).map(|_| LambdaTimes::default()).collect(),
+            parked: Counter::default(),
+            commands: Counter::default(),
+            longest_command_ns: Counter::default(),
+            outstanding: Arc::new(Outstanding::new(lambdas)),
+            lambdas: bytemuck::zeroed_slice_box(lambdas),
+            times: bytemuck::zeroed_slice_box(lambdas),
         }
     }
 

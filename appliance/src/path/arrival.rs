@@ -7,10 +7,10 @@ use super::Attachment;
 use crate::deparser::{self, Exit, Refusal};
 use crate::frame::Frame;
 use crate::handoff::{End, MessageRef, Request};
-use crate::ids::PortId;
+use crate::ids::{LambdaRef, PortId};
 use crate::island::{Context, Npu, Outcome, Task};
 use crate::lambda::{Failure, extract::extract};
-use crate::matcher::{Egress, Match};
+use crate::matcher::{Egress, Match, Parameters};
 use crate::message::Terms;
 use crate::observe::DropReason;
 use crate::observe::counters::LambdaCounters;
@@ -30,6 +30,31 @@ pub(super) struct Arrival<'a> {
     pub(super) message: Option<MessageRef>,
     /// Most bytes of a reply's datagram that its source may get.
     pub(super) reply_bytes: u32,
+}
+
+/// A rule that matched, in a table or in a request that outlives it.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) lambda: LambdaRef,
+    pub(super) index: u32,
+    pub(super) egress: Egress,
+    pub(super) parameters: &'a Parameters,
+}
+
+impl<'a> From<Match<'a>> for Found<'a> {
+    #[inline(always)]
+    fn from(found: Match<'a>) -> Self {
+        let rule = found.rule;
+        Self { lambda: rule.lambda, index: found.index, egress: rule.egress, parameters: &rule.parameters }
+    }
+}
+
+impl<'a> Found<'a> {
+    #[inline(always)]
+    pub(super) fn of(request: &'a Request, lambda: LambdaRef) -> Self {
+        let effect = &request.effect;
+        Self { lambda, index: effect.index, egress: effect.egress, parameters: &effect.parameters }
+    }
 }
 
 /// What came of running a lambda on a frame.
@@ -91,16 +116,15 @@ impl<'a> Arrival<'a> {
         &self,
         npu: &mut Npu,
         stage: &Stage<'_>,
-        found: Match<'_>,
+        found: Found<'_>,
         frame: &mut F,
     ) -> (Ran, u64) {
-        let rule = found.rule;
         let task = self.task(found, frame);
-        let (outcome, fuel) = npu.run(rule.lambda, &task);
+        let (outcome, fuel) = npu.run(found.lambda, &task);
         if !matches!(outcome, Outcome::Gone | Outcome::Busy) {
             stage.counters.invocations.add(1);
         }
-        (self.judge(outcome, stage, rule.egress, fuel, frame), fuel)
+        (self.judge(outcome, stage, found.egress, fuel, frame), fuel)
     }
 
     /// The same for those who come less often, or from further away.
@@ -109,7 +133,7 @@ impl<'a> Arrival<'a> {
         &self,
         npu: &mut Npu,
         stage: &Stage<'_>,
-        found: Match<'_>,
+        found: Found<'_>,
         frame: &mut F,
     ) -> (Ran, u64) {
         self.run(npu, stage, found, frame)
@@ -216,13 +240,13 @@ impl<'a> Arrival<'a> {
 
     /// The frame as its lambda's task.
     #[inline(always)]
-    pub(super) fn task<'t, F: Frame>(&'t self, found: Match<'t>, frame: &'t F) -> Task<'t> {
+    pub(super) fn task<'t, F: Frame>(&'t self, found: Found<'t>, frame: &'t F) -> Task<'t> {
         Task {
             bytes: frame.bytes(),
             parsed: self.parsed,
             time_ns: self.time_ns,
             rule: found.index,
-            parameters: &found.rule.parameters,
+            parameters: found.parameters,
             capacity: self.capacity(frame),
             slot: self.message.and_then(|message| message.slot),
         }

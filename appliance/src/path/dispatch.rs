@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crossbeam_queue::ArrayQueue;
 
 use super::{Clock, Path};
-use crate::dispatcher::{Limits, Refused, Scheduler, Share, Step};
+use crate::dispatcher::{Limits, Refused, Scheduler, Share, ShareError, Step};
 use crate::frame::Frame;
 use crate::handoff::{Errand, Flushed, Job};
 use crate::ids::{Generation, LambdaRef, LambdaSlot, NpuId};
@@ -26,32 +26,6 @@ pub enum Feed {
     Client(u8, Arc<AtomicU32>),
 }
 
-/// What control tells a dispatcher.
-pub enum Order {
-    /// An NPU is dead.
-    Dead(NpuId),
-    /// An instance of a lambda that has lost its own.
-    Fresh(LambdaRef, Box<Loaded>),
-}
-
-/// Mail between control and a dispatcher.
-#[derive(Clone)]
-pub struct Mail {
-    /// To the dispatcher.
-    pub orders: Arc<ArrayQueue<Order>>,
-    /// From it: lambdas that have lost their instance.
-    pub lost: Arc<ArrayQueue<LambdaSlot>>,
-}
-
-impl Mail {
-    /// Empty boxes, large enough for one order or loss of each of `lambdas`.
-    #[must_use]
-    pub fn new(lambdas: usize) -> Self {
-        let room = lambdas + 128;
-        Self { orders: Arc::new(ArrayQueue::new(room)), lost: Arc::new(ArrayQueue::new(room)) }
-    }
-}
-
 /// An lcore that decides which request runs next, and where.
 pub struct Dispatcher<F> {
     scheduler: Scheduler<Box<Job<F>>>,
@@ -64,7 +38,8 @@ pub struct Dispatcher<F> {
     npu_of_client: Box<[Option<NpuId>]>,
     /// Requests of each NPU that the scheduler knows to be suspended.
     suspended: Box<[u32]>,
-    mail: Mail,
+    /// Lambdas that have lost their instance, for control.
+    lost: Arc<ArrayQueue<LambdaSlot>>,
     quarantine: Arc<Quarantine>,
     here: Option<NpuId>,
     /// Instances in `held` that came after their lambda had got a home.
@@ -81,16 +56,17 @@ enum Next<F> {
 }
 
 impl<F> Dispatcher<F> {
-    /// A dispatcher for the NPUs that have a feed.
+    /// A dispatcher for the NPUs that have a feed, with room for `lambdas` slots. `lost` has a place for each.
     #[must_use]
     pub fn new(
         limits: Limits,
         feeds: Vec<Option<Feed>>,
         lambdas: usize,
-        mail: Mail,
+        lost: Arc<ArrayQueue<LambdaSlot>>,
         quarantine: Arc<Quarantine>,
     ) -> Self {
         let mut scheduler = Scheduler::new(feeds.len(), limits);
+        scheduler.provide(lambdas);
         let mut npu_of_client = Vec::new();
         let mut here = None;
         for (feed, npu) in feeds.iter().zip((0..).map(NpuId::new)) {
@@ -118,23 +94,54 @@ impl<F> Dispatcher<F> {
             held: (0..lambdas).map(|_| None).collect(),
             generations: vec![Generation::default(); lambdas].into(),
             npu_of_client: npu_of_client.into(),
-            mail,
+            lost,
             quarantine,
             fresh: 0,
         }
     }
 
-    /// Deploys a lambda; a pinned one comes with its instance, which goes to its first home with its first request.
+    /// Deploys a lambda; a pinned one comes with its instance, which goes to its first home with its first request. It stays where it
+    /// is if the share is refused.
     pub fn deploy(
         &mut self,
         lambda: LambdaRef,
         share: Share,
-        loaded: Option<Box<Loaded>>,
-    ) -> Result<(), crate::dispatcher::ShareError> {
+        loaded: &mut Option<Box<Loaded>>,
+    ) -> Result<(), ShareError> {
+        let slot = lambda.slot.index();
+        if slot >= self.held.len() {
+            return Err(ShareError::Slot { slot: lambda.slot.raw() });
+        }
         self.scheduler.deploy(lambda.slot, share)?;
-        self.generations[lambda.slot.index()] = lambda.generation;
-        self.held[lambda.slot.index()] = loaded;
+        self.generations[slot] = lambda.generation;
+        self.held[slot] = loaded.take();
         Ok(())
+    }
+
+    /// Takes out one job that waits for a lambda.
+    pub(super) fn take(&mut self, lambda: LambdaRef) -> Option<Box<Job<F>>> {
+        if !self.has(lambda) {
+            return None;
+        }
+        self.scheduler.take(lambda.slot)
+    }
+
+    /// Forgets a lambda that nothing waits for. Returns its instance, if it is here.
+    pub(super) fn remove(&mut self, lambda: LambdaRef) -> Option<Box<Loaded>> {
+        if !self.has(lambda) {
+            return None;
+        }
+        let held = self.held[lambda.slot.index()].take();
+        if held.is_some() && self.scheduler.home(lambda.slot).is_some() {
+            self.fresh = self.fresh.saturating_sub(1);
+        }
+        // Nothing waits.
+        self.scheduler.remove(lambda.slot, drop);
+        held
+    }
+
+    fn has(&self, lambda: LambdaRef) -> bool {
+        self.generations.get(lambda.slot.index()) == Some(&lambda.generation)
     }
 
     /// Queues a job; given back if there is no room, or no NPU for it.
@@ -237,7 +244,7 @@ impl<F> Dispatcher<F> {
 
     /// Writes an NPU off, and tells control who has lost an instance with it. Returns the jobs that no NPU is left for.
     fn npu_died(&mut self, npu: NpuId) -> Vec<Box<Job<F>>> {
-        let (quarantine, lost) = (&self.quarantine, &self.mail.lost);
+        let (quarantine, lost_ones) = (&self.quarantine, &self.lost);
         self.scheduler.npu_dead(npu, |loss| {
             if loss.home {
                 // One that is quarantined stays so, with whatever instance.
@@ -245,7 +252,7 @@ impl<F> Dispatcher<F> {
                     quarantine.set(loss.slot, State::Lost);
                 }
                 // As many places as lambdas: there is room.
-                let _ = lost.push(loss.slot);
+                let _ = lost_ones.push(loss.slot);
             }
         });
         let mut stranded = Vec::new();
@@ -254,11 +261,11 @@ impl<F> Dispatcher<F> {
     }
 
     /// Takes a fresh instance for a lambda that has lost its own.
-    fn revive(&mut self, lambda: LambdaRef, loaded: Box<Loaded>) {
+    pub(super) fn revive(&mut self, lambda: LambdaRef, loaded: Box<Loaded>) {
         let slot = lambda.slot.index();
-        if self.generations.get(slot) == Some(&lambda.generation) {
-            self.held[slot] = Some(loaded);
-            self.fresh += 1;
+        if self.has(lambda) {
+            let had = self.held[slot].replace(loaded).is_some();
+            self.fresh += u32::from(!had && self.scheduler.home(lambda.slot).is_some());
             if self.quarantine.state(lambda.slot) == State::Lost {
                 self.quarantine.set(lambda.slot, State::Active);
             }
@@ -270,10 +277,12 @@ impl<F: Frame, C: Clock> Path<F, C> {
     /// What there is to do beside polling ports: links to other lcores, calls, the dispatcher. True if there was anything.
     #[inline]
     pub fn turn(&mut self) -> bool {
+        let obeyed = self.obey();
+        let waited = !self.waiting_room.is_empty() && self.serve_waiting();
         let joined = self.is_joined && self.turn_joined();
         let messages =
             self.messages.as_ref().is_some_and(|messages| messages.is_active()) && self.send_messages();
-        joined | messages
+        obeyed | waited | joined | messages
     }
 
     fn turn_joined(&mut self) -> bool {
@@ -290,7 +299,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
 
     /// An NPU's lcore has ended, with what was on it.
     #[cold]
-    fn bury(&mut self, npu: NpuId) {
+    pub(super) fn bury(&mut self, npu: NpuId) {
         let at = self.dispatcher.as_ref().and_then(|dispatcher| dispatcher.client_of(npu));
         if let Some(at) = at {
             // What was done before comes back.
@@ -308,21 +317,13 @@ impl<F: Frame, C: Clock> Path<F, C> {
     /// Serves the queues for a while. True if anything ran or was handed over.
     fn dispatch(&mut self) -> bool {
         let Some(dispatcher) = &mut self.dispatcher else { return false };
-        let order = dispatcher.mail.orders.pop();
-        let mail = order.is_some();
-        match order {
-            None => {}
-            Some(Order::Dead(npu)) => self.bury(npu),
-            Some(Order::Fresh(lambda, loaded)) => dispatcher.revive(lambda, loaded),
-        }
-        let Some(dispatcher) = &mut self.dispatcher else { return false };
         if dispatcher.is_idle() {
-            return mail;
+            return false;
         }
         dispatcher.count_suspended(self.suspended.len());
         self.mark_ns = self.clock.now_ns();
         let until = self.mark_ns + SERVE_NS;
-        let mut any = mail;
+        let mut any = false;
         let mut mine = None;
         while let Some(dispatcher) = &mut self.dispatcher {
             match dispatcher.next() {
@@ -361,6 +362,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 Next::RecallFrom(at, lambda) => {
                     let mut job = self.store.job().unwrap_or_else(Job::spare);
                     job.begin(lambda, Errand::Recall);
+                    self.counters.outstanding.begin(lambda.slot);
                     if let Err(job) = self.clients[usize::from(at)].send(job) {
                         self.settle(job);
                     }
@@ -398,7 +400,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let suspended = (!self.suspended.is_empty()).then(|| self.suspended.next_deadline_ns());
         let messages = self.messages.as_ref().and_then(|messages| messages.next_ns());
-        [suspended, messages].into_iter().flatten().min()
+        [suspended, messages, self.waiting_room.next_deadline_ns()].into_iter().flatten().min()
     }
 
     /// Nanoseconds since the appliance started.
@@ -410,6 +412,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         self.suspended.is_empty()
+            && self.waiting_room.is_empty()
             && self.messages.as_ref().is_none_or(|messages| messages.is_at_rest())
             && self.dispatcher.as_ref().is_none_or(Dispatcher::is_idle)
             && self.clients.iter().all(|client| client.is_idle())

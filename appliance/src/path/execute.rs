@@ -2,12 +2,12 @@
 
 use lnic_wire::rpc::Status;
 
-use super::{Arrival, Clock, Path, Place, Ran, Stage, Way};
+use super::{Arrival, Clock, Found, Path, Place, Ran, Stage, Way};
 use crate::dispatcher::Refused;
 use crate::frame::Frame;
 use crate::handoff::{Call, End, Errand, Job, Jobs, Ticket};
 use crate::ids::{LambdaId, LambdaRef};
-use crate::island::{CallTask, Context, Outcome, State};
+use crate::island::{CallTask, Context, Outcome};
 use crate::lambda::{Answer, Failure};
 use crate::observe::DropReason;
 use crate::observe::counters::LambdaCounters;
@@ -44,6 +44,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             return self.finish_request(frame, request.message, end);
         };
         job.begin(lambda, Errand::Frame { frame, request, end: None });
+        self.counters.outstanding.begin(lambda.slot);
         match way {
             Way::Place(place) => self.send_to(place, job),
             Way::Suspended(context) => {
@@ -132,7 +133,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             self.refuse(&mut job, DropReason::LambdaGone, Status::Unavailable, 0);
             return self.done(job);
         };
-        if self.quarantine.state(lambda.slot) != State::Active {
+        if !self.quarantine.state(lambda.slot).may_go_on() {
             count.unavailable.add(1);
             self.refuse(&mut job, DropReason::LambdaQuarantined, Status::Unavailable, 0);
             return self.done(job);
@@ -150,10 +151,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
                     *end = Some(arrival.refuse(frame, DropReason::LambdaBusy, Status::DeadlineExceeded, 0));
                     return self.done(job);
                 }
-                let Some(found) = self.table.at(request.rank) else {
-                    self.refuse(&mut job, DropReason::LambdaGone, Status::Unavailable, 0);
-                    return self.done(job);
-                };
+                let found = Found::of(request, lambda);
                 let (ran, fuel) = arrival.run_job(&mut self.npu, &stage, found, frame);
                 (Progress::of(ran, end), fuel)
             }
@@ -235,9 +233,8 @@ impl<F: Frame, C: Clock> Path<F, C> {
         }
         let refused = 'refused: {
             let Some(pending) = self.npu.pending(caller, context) else { break 'refused Status::Internal };
-            let Some(lambda) = self.directory.find(LambdaId::new(pending.lambda_id)) else {
-                break 'refused Status::Unimplemented;
-            };
+            let id = LambdaId::new(pending.lambda_id);
+            let Some(lambda) = self.directory.find(id) else { break 'refused Status::Unimplemented };
             let Some(mut call) = self.store.call() else { break 'refused Status::ResourceExhausted };
             let Some(mut job) = self.store.job() else {
                 self.store.keep_call(call);
@@ -248,7 +245,8 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 self.store.keep_job(job);
                 break 'refused Status::InvalidArgument;
             }
-            job.begin(lambda, Errand::Call { call, ticket });
+            job.begin(lambda, Errand::Call { call, ticket, id });
+            self.counters.outstanding.begin(lambda.slot);
             // Not run from here, however near its lambda is: calls could nest without end.
             self.calls.push_back(job);
             return;
@@ -265,15 +263,46 @@ impl<F: Frame, C: Clock> Path<F, C> {
             return false;
         }
         self.mark_ns = self.clock.now_ns();
+        let mut any = refusals > 0;
         for _ in 0..calls {
             let Some(job) = self.calls.pop_front() else { break };
-            let place = self.places.get(job.lambda.slot.index()).copied().unwrap_or_default();
-            self.send_to(place, job);
+            any |= self.set_out_call(job);
         }
         for _ in 0..refusals {
             let Some((ticket, status)) = self.refusals.pop_front() else { break };
             self.wake(ticket, Answer::Failed(status.raw()));
         }
+        any
+    }
+
+    /// Sends off a call, to whom its ID leads now. One for a lambda that sleeps waits on: false then.
+    fn set_out_call(&mut self, mut job: Box<Job<F>>) -> bool {
+        let Errand::Call { id, ref call, .. } = job.errand else {
+            self.settle(job);
+            return true;
+        };
+        let deadline_ns = call.deadline_ns;
+        let Some(lambda) = self.directory.find(id) else {
+            self.refuse(&mut job, DropReason::LambdaGone, Status::Unimplemented, 0);
+            self.settle(job);
+            return true;
+        };
+        if lambda != job.lambda {
+            self.counters.outstanding.begin(lambda.slot);
+            self.counters.outstanding.end(job.lambda.slot);
+            job.lambda = lambda;
+        }
+        if self.quarantine.state(lambda.slot).sleeps() {
+            if self.mark_ns >= deadline_ns {
+                self.refuse_gone(job);
+                return true;
+            }
+            self.ask_to_wake(lambda.slot);
+            self.calls.push_back(job);
+            return false;
+        }
+        let place = self.places.get(lambda.slot.index()).copied().unwrap_or_default();
+        self.send_to(place, job);
         true
     }
 
@@ -313,10 +342,10 @@ impl<F: Frame, C: Clock> Path<F, C> {
         let (progress, fuel) = match &mut job.errand {
             Errand::Frame { frame, request, end } => {
                 let arrival = Arrival::of(request, &self.attachments);
-                let Some(found) = self.table.at(request.rank) else { return Progress::Done };
+                let found = Found::of(request, lambda);
                 let task = arrival.task(found, frame);
                 let (outcome, fuel) = self.npu.resume(lambda, context, with, Some(&task));
-                let ran = arrival.judge(outcome, &stage, found.rule.egress, fuel, frame);
+                let ran = arrival.judge(outcome, &stage, found.egress, fuel, frame);
                 (Progress::of(ran, end), fuel)
             }
             Errand::Call { call, .. } => {
@@ -342,12 +371,13 @@ impl<F: Frame, C: Clock> Path<F, C> {
         if let Some(server) = job.route.pop() {
             return self.servers[usize::from(server)].give_back(job);
         }
+        self.counters.outstanding.end(job.lambda.slot);
         match std::mem::replace(&mut job.errand, Errand::Spare) {
             Errand::Frame { frame, request, end } => {
                 let end = end.unwrap_or(End::Drop(DropReason::LambdaGone));
                 self.finish_request(frame, request.message, end);
             }
-            Errand::Call { call, ticket } => {
+            Errand::Call { call, ticket, .. } => {
                 self.answered(&call, ticket);
                 self.store.keep_call(call);
             }

@@ -13,8 +13,7 @@ use crate::deparser::{self, Exit};
 use crate::frame::{External as _, Frame, FrameSource};
 use crate::handoff::{End, MessageRef, Request, Ticket};
 use crate::ids::{LambdaRef, LambdaSlot, PortId};
-use crate::island::State;
-use crate::matcher::Match;
+use crate::matcher::Effect;
 use crate::message::Terms;
 use crate::message::copy::{Copied, CopyEngine, Tags};
 use crate::message::slots::MessageSlots;
@@ -50,7 +49,7 @@ struct Whole<F> {
     arrival_ns: u64,
     call: Call<Route>,
     message: Message,
-    rank: u32,
+    effect: Effect,
     lambda: LambdaRef,
 }
 
@@ -116,6 +115,11 @@ impl<F: Frame> Messages<F> {
     #[inline]
     pub(super) fn has_slots(&self, lambda: LambdaSlot) -> bool {
         self.slots.has_slots(lambda)
+    }
+
+    /// The lambdas' slots.
+    pub(super) fn slots_mut(&mut self) -> &mut MessageSlots<F::External> {
+        &mut self.slots
     }
 
     /// Is anything to be sent, now or later, or being copied?

@@ -1,6 +1,12 @@
-//! Jobs and calls in store: made at the start, so that nothing is allocated later.
+//! Jobs and calls in store: made beforehand, so that nothing is allocated when they are needed.
 
-use crate::handoff::{Call, Job};
+use std::collections::VecDeque;
+use std::mem::swap;
+
+use lnic_wire::rpc::Status;
+
+use super::suspended::Suspended;
+use crate::handoff::{Call, Job, Ticket};
 
 /// How many of each an lcore has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +52,45 @@ impl<F> Store<F> {
     pub(super) fn keep_call(&mut self, call: Box<Call>) {
         if self.calls.len() < self.calls.capacity() {
             self.calls.push(call);
+        }
+    }
+
+    /// Takes over what another has, and becomes it: this one has room for both.
+    pub(super) fn exchange(&mut self, other: &mut Self) {
+        self.jobs.append(&mut other.jobs);
+        self.calls.append(&mut other.calls);
+        swap(self, other);
+    }
+}
+
+/// A larger store, and larger tables of what waits for calls, for an lcore that has a smaller one.
+pub struct Growth<F> {
+    pub(super) store: Store<F>,
+    pub(super) suspended: Suspended<F>,
+    pub(super) calls: VecDeque<Box<Job<F>>>,
+    pub(super) refusals: VecDeque<(Ticket, Status)>,
+}
+
+impl<F> Growth<F> {
+    /// From one stock to a larger one.
+    #[must_use]
+    pub fn new(from: Stock, to: Stock) -> Self {
+        let in_hand = |stock: Stock| u32::from(stock.calls > 0);
+        let more = |from: u32, to: u32| to.saturating_sub(from);
+        let jobs = more(from.jobs + in_hand(from), to.jobs + in_hand(to));
+        let calls = more(from.calls + in_hand(from), to.calls + in_hand(to));
+        let mut store = Store {
+            jobs: Vec::with_capacity((to.jobs + in_hand(to)).max(from.jobs + in_hand(from)) as usize),
+            calls: Vec::with_capacity((to.calls + in_hand(to)).max(from.calls + in_hand(from)) as usize),
+        };
+        store.jobs.extend((0..jobs).map(|_| Job::spare()));
+        store.calls.extend((0..calls).map(|_| Call::empty()));
+        let waiting = to.calls.max(from.calls);
+        Self {
+            store,
+            suspended: Suspended::new(waiting),
+            calls: VecDeque::with_capacity(waiting as usize),
+            refusals: VecDeque::with_capacity(waiting as usize),
         }
     }
 }

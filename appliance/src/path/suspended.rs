@@ -31,6 +31,18 @@ impl<F> Suspended<F> {
         }
     }
 
+    /// Takes over who waits in another, under the same tickets, and becomes it: this one has as many places or more.
+    pub(super) fn take_over(&mut self, other: &mut Self) {
+        for (place, waiting) in self.places.iter_mut().zip(&mut other.places) {
+            *place = waiting.take();
+        }
+        self.free.clear();
+        let is_free = |at: &u32| self.places[*at as usize].is_none();
+        self.free.extend((0..self.places.len() as u32).rev().filter(is_free));
+        (self.serial, self.next_deadline_ns) = (other.serial, other.next_deadline_ns);
+        std::mem::swap(self, other);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.places.len()
     }

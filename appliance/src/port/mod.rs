@@ -1,7 +1,7 @@
 //! Station 1: frames in and out.
 //!
 //! A [`Port`] is one queue pair of one interface, owned by one lcore. Drivers: `dpdk` (anything that DPDK drives), `sim`
-//! (in memory, for tests and benchmarks), `pcap` (files). [`fault`] and [`trace`] wrap any of them.
+//! (in memory, for tests and benchmarks), `pcap` (files), `internal` (the control plane). [`fault`] and [`trace`] wrap any of them.
 
 use std::os::fd::OwnedFd;
 
@@ -9,6 +9,7 @@ use crate::frame::{Burst, Frame};
 
 pub mod dpdk;
 pub mod fault;
+pub mod internal;
 pub mod pcap;
 pub mod sim;
 pub mod trace;

@@ -168,7 +168,7 @@ fn devices(topology: &Topology, machine: &Machine, missing: &mut Vec<Missing>) {
     let devices = || {
         topology.ports.iter().filter_map(|port| match &port.driver {
             Driver::Dpdk(devargs) => Some((port, devargs)),
-            Driver::Pcap { .. } => None,
+            Driver::Pcap { .. } | Driver::Internal => None,
         })
     };
     let tap = devices().find(|(_, devargs)| matches!(devargs.kind(), DeviceKind::Tap { .. }));

@@ -12,7 +12,7 @@ use super::missing::{self, Missing, Privilege};
 use super::roles::{self, Budget, Cores, Dispatcher, Island, Npu, Quarantine, Scheduling};
 use crate::control::config::{Machine, Problem};
 use crate::control::topology::{DeviceKind, Driver, Pages, PortSpec, Topology};
-use crate::matcher::{Egress, PortRange, Rule, Table, VlanMatch};
+use crate::matcher::{Egress, Table};
 use crate::memory::Tier;
 
 /// Everything that was found.
@@ -126,7 +126,13 @@ impl Report {
             scheduling: roles::scheduling(topology),
             quarantine: roles::quarantine(topology),
             budget: roles::budget(topology),
-            ports: topology.ports.iter().map(|spec| port(spec, topology, machine)).collect(),
+            // The gateway's opens nothing; who polls it is said above.
+            ports: topology
+                .ports
+                .iter()
+                .filter(|spec| spec.driver != Driver::Internal)
+                .map(|spec| port(spec, topology, machine))
+                .collect(),
             rules: rules(topology),
             matching: matching(topology),
             notes: notes(topology, machine),
@@ -146,6 +152,7 @@ fn port(spec: &PortSpec, topology: &Topology, machine: &Machine) -> Port {
         name: spec.name.clone(),
         device: match &spec.driver {
             Driver::Dpdk(devargs) => devargs.to_string(),
+            Driver::Internal => "the gateway's requests".into(),
             Driver::Pcap { read, write } => {
                 let file = |way: &str, path: &Option<PathBuf>| {
                     path.as_ref().map(|path| format!("{way} {}", path.display()))
@@ -173,6 +180,7 @@ fn state(driver: &Driver, machine: &Machine) -> String {
         Driver::Dpdk(devargs) => devargs,
         Driver::Pcap { read: Some(file), .. } if !file.is_file() => return "no such file".into(),
         Driver::Pcap { .. } => return "files".into(),
+        Driver::Internal => return "internal".into(),
     };
     match devargs.kind() {
         DeviceKind::Tap { interface: Some(name) } if machine.interfaces.contains(name) => {
@@ -240,7 +248,7 @@ fn rules(topology: &Topology) -> Vec<MatchRule> {
     let rule = |found: crate::matcher::Match<'_>| MatchRule {
         rule: found.index,
         priority: found.rule.priority,
-        conditions: conditions(found.rule, topology),
+        conditions: topology.conditions(found.rule),
         lambda: topology.lambdas[found.rule.lambda.slot.index()].name.clone(),
     };
     table.iter().map(rule).collect()
@@ -254,32 +262,6 @@ fn matching(topology: &Topology) -> Option<Matching> {
         reduction: reduction.to_string(),
         parser: table.plan().to_string(),
     })
-}
-
-/// A rule's conditions in the configuration's words.
-fn conditions(rule: &Rule, topology: &Topology) -> String {
-    let ports = |name: &str, range: PortRange| match range {
-        PortRange::Any => None,
-        PortRange::Exact(port) => Some(format!("{name} {port}")),
-        PortRange::Inclusive(first, last) => Some(format!("{name} {first}-{last}")),
-    };
-    let words = [
-        rule.rpc_lambda.map(|id| format!("λ-RPC ID {id}")),
-        rule.port.map(|port| format!("port {}", topology.ports[port.index()].name)),
-        match rule.vlan {
-            VlanMatch::Any => None,
-            VlanMatch::Untagged => Some("untagged".into()),
-            VlanMatch::Exact(vlan) => Some(format!("vlan {vlan}")),
-        },
-        rule.ether_type.map(|ether_type| format!("ether_type {ether_type:#06x}")),
-        rule.source.map(|prefix| format!("source {prefix}")),
-        rule.destination.map(|prefix| format!("destination {prefix}")),
-        rule.protocol.map(|protocol| format!("protocol {protocol}")),
-        ports("source_port", rule.source_port),
-        ports("destination_port", rule.destination_port),
-    ];
-    let words: Vec<String> = words.into_iter().flatten().collect();
-    if words.is_empty() { "every frame".into() } else { words.join(", ") }
 }
 
 /// What works, but perhaps not as meant.

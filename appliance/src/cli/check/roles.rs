@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::control::config::Machine;
-use crate::control::topology::{DispatcherSpec, IslandSpec, NpuSpec, SchedulingMode, Topology};
-use crate::ids::{LcoreId, NpuId};
+use crate::control::topology::{DispatcherSpec, Driver, IslandSpec, NpuSpec, SchedulingMode, Topology};
+use crate::ids::{LcoreId, NpuId, PortId};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Cores {
@@ -169,7 +169,9 @@ pub(super) fn notes(topology: &Topology, machine: &Machine, notes: &mut Vec<Stri
         notes.push(format!("{} is shared by a worker and the control threads", lcores.main.cpu));
     }
     for (poller, polls) in topology.pollers().iter().zip(topology.polling(&wanted_queues(topology))) {
-        if polls.is_empty() {
+        // The gateway's port has a queue for everybody.
+        let is_wire = |port: &PortId| topology.ports[port.index()].driver != Driver::Internal;
+        if !polls.iter().any(|(port, _)| is_wire(port)) {
             let idle = match topology.scheduling.mode {
                 SchedulingMode::RunToCompletion => "has nothing to poll",
                 SchedulingMode::Dispatcher => "has nothing to poll, so its NPUs stay idle",

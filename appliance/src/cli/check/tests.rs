@@ -153,7 +153,7 @@ fn the_report_for_people() {
     let text = report.to_string();
     for part in [
         "c.toml: appliance \"lnic\", socket /run/lnic/lnic.sock\n",
-        "Cores (given: 0-1)\n  lcore 0  CPU 0  main             sleeps; control threads\n  lcore 1  CPU 1  NPU 0 (island0)  polls p0 queue 0\n",
+        "Cores (given: 0-1)\n  lcore 0  CPU 0  main             sleeps; control threads\n  lcore 1  CPU 1  NPU 0 (island0)  polls p0 queue 0, gateway queue 0\n",
         "\nScheduling: run-to-completion\n  island island0  NUMA node 0               NPU 0\n",
         "\n  budget          200 µs, at most 10000 µs  fuel per µs is measured at the start\n",
         "\n  quarantine      after 16 failures         within 1000 ms\n",
@@ -216,8 +216,8 @@ fn roles_for_people() {
   lcore 0  CPU 0  main                     sleeps; control threads
   lcore 1  CPU 1  NPU 0 (near)
   lcore 2  CPU 2  NPU 1 (near)
-  lcore 3  CPU 3  dispatcher               polls p0 queue 0; feeds NPU 0, 1
-  lcore 4  CPU 4  dispatcher, NPU 2 (far)  polls p0 queue 1; feeds NPU 2, 3
+  lcore 3  CPU 3  dispatcher               polls p0 queue 0, gateway queue 0; feeds NPU 0, 1
+  lcore 4  CPU 4  dispatcher, NPU 2 (far)  polls p0 queue 1, gateway queue 1; feeds NPU 2, 3
   lcore 5  CPU 5  NPU 3 (far)
 
 Scheduling: dispatcher

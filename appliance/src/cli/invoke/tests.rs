@@ -195,3 +195,82 @@ fn a_payload_is_read_up_to_the_limit() {
     assert!(error.contains("payload: more than"), "{error}");
     assert!(read_payload(&folder.path().join("none")).is_err());
 }
+
+fn refused(words: &[&str]) -> String {
+    let words = ["invoke"].iter().chain(words);
+    <Command as clap::Parser>::try_parse_from(words).err().expect("a mistake").to_string()
+}
+
+#[test]
+fn what_is_only_for_one_way_is_refused_on_the_other() {
+    let wire = [
+        "--retries=1",
+        "--timeout-ms=5",
+        "--config=x",
+        "--idempotent",
+        "--at-most-once",
+        "--priority=1",
+        "--trace",
+    ];
+    for option in wire {
+        assert!(refused(&["echo", option]).contains("--to <ADDR[:PORT]>"), "{option}");
+    }
+    for option in ["--socket=x", "--url=https://x", "--namespace=x"] {
+        assert!(refused(&["7", "--to", "::1", option]).contains("cannot be used with"), "{option}");
+    }
+}
+
+#[test]
+fn through_the_gateway() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lnic.sock");
+    let socket = path.to_str().expect("UTF-8");
+    let line = |words: &[&str]| parse(&[words, &["--socket", socket]].concat());
+    let exit = |code: u8| format!("{:?}", ExitCode::from(code));
+
+    let (_, result) = printed(&line(&["echo"]));
+    let failure = result.expect_err("nobody listens");
+    assert!(failure.to_string().contains("lnic.sock: No such file"), "{failure}");
+    assert_eq!(format!("{:?}", failure.report()), exit(3));
+
+    crate::control::client::tests::double::Double::on_thread(&path);
+    let (text, result) = printed(&line(&["echo", "--data", "hello"]));
+    assert!(text.starts_with("OK, 5 bytes in ") && text.ends_with(" µs\nhello\n"), "{text}");
+    assert_eq!(code(result), exit(0));
+    let (text, result) = printed(&line(&["echo", "--data", "a\u{1}", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (&json["status"], &json["code"], &json["payload_hex"]),
+        (&"OK".into(), &200.into(), &"6101".into())
+    );
+    assert_eq!((&json["call_id"], code(result)), (&"17".into(), exit(0)));
+
+    let (text, result) = printed(&line(&["trap", "--quiet"]));
+    assert!(
+        text.starts_with("trap: 502 Bad Gateway in ") && text.ends_with(" µs\nthe lambda failed\n"),
+        "{text}"
+    );
+    assert_eq!(code(result), exit(1));
+    let (text, result) = printed(&line(&["echo", "--count", "3", "--interval-ms", "0", "--quiet"]));
+    assert!(
+        text.lines().last().expect("a line").starts_with("3 sent, 3 received, 0.0 % loss; min"),
+        "{text}"
+    );
+    assert_eq!(code(result), exit(0));
+    let (_, result) = printed(&line(&["slow", "--deadline-ms", "20"]));
+    assert_eq!(format!("{:?}", result.expect_err("no answer").report()), exit(3));
+
+    let output = folder.path().join("reply");
+    let (text, _) =
+        printed(&line(&["echo", "--data", "\u{0}x", "--output", output.to_str().expect("UTF-8")]));
+    assert_eq!((fs::read(&output).expect("a file"), text.lines().count()), (b"\0x".to_vec(), 1));
+
+    for (name, says) in
+        [("7", "an ID needs --to ADDR"), ("ECHO", "no lambda \"ECHO\""), ("a/b", "no lambda \"a/b\"")]
+    {
+        let (_, result) = printed(&line(&[name]));
+        let failure = result.expect_err("a mistake");
+        assert!(failure.to_string().contains(says), "{failure}");
+        assert_eq!(format!("{:?}", failure.report()), exit(2));
+    }
+}

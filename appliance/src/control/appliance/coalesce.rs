@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use super::StartError;
 use crate::control::inspect::Inspection;
 use crate::control::topology::{LambdaSpec, Topology};
-use crate::lambda::{Engine, Image, Limits, PrepareError, Shape, verify};
+use crate::lambda::{Artifact, Engine, Image, Limits, PrepareError, Shape, verify};
 use crate::memory::TierBytes;
 
 /// Bytes of the largest memory that is dense unless it is asked for.
 pub(crate) const DENSE_BYTES: u64 = 1 << 20;
 
 /// What coalescing saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Coalesced {
     /// Lambdas that are deployed.
     pub deployments: usize,
@@ -39,13 +39,32 @@ pub struct Coalesced {
     pub code_bytes: u64,
 }
 
+impl Coalesced {
+    /// Of these deployments.
+    pub(crate) fn of<'a>(images: impl Iterator<Item = &'a Image>) -> Self {
+        let mut code: HashMap<*const (), u64> = HashMap::new();
+        let mut all = Self::default();
+        for image in images {
+            let bytes = image.code_bytes() as u64;
+            code.insert(image.code_identity(), bytes);
+            all.deployments += 1;
+            all.code_bytes_before += bytes;
+        }
+        Self { modules: code.len(), code_bytes: code.values().sum(), ..all }
+    }
+}
+
 /// Code to deploy.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) name: &'a str,
-    pub(super) file: &'a Path,
-    pub(super) entry: &'a str,
-    pub(super) wishes: Wishes,
+pub struct Source<'a> {
+    /// Name of the lambda.
+    pub name: &'a str,
+    /// Its module.
+    pub file: &'a Path,
+    /// Function of it to call.
+    pub entry: &'a str,
+    /// What its memory and who runs it depend on.
+    pub wishes: Wishes,
 }
 
 /// What its memory and who runs it depend on.
@@ -124,7 +143,7 @@ struct Module {
 }
 
 /// What a worker made: by the place of its source, or the first that failed.
-type Made = Vec<(usize, Result<Ready, StartError>)>;
+type Loads = Vec<(usize, Result<Ready, StartError>)>;
 
 /// Compiles every lambda's code once, on as many threads as there are CPUs for it. The result is in the order of the sources.
 pub(super) fn compile(
@@ -135,7 +154,7 @@ pub(super) fn compile(
     let modules = read(sources)?;
     let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(modules.len());
-    let mut made: Made = thread::scope(|scope| {
+    let mut made: Loads = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
@@ -152,16 +171,7 @@ pub(super) fn compile(
     // By source: the first that is wrong is the one to name.
     made.sort_by_key(|(at, _)| *at);
     let ready = made.into_iter().map(|(_, ready)| ready).collect::<Result<Vec<_>, _>>()?;
-    let mut code: HashMap<*const (), u64> = HashMap::new();
-    for ready in &ready {
-        code.insert(ready.image.code_identity(), ready.image.code_bytes() as u64);
-    }
-    let coalesced = Coalesced {
-        deployments: sources.len(),
-        modules: code.len(),
-        code_bytes_before: ready.iter().map(|ready| ready.image.code_bytes() as u64).sum(),
-        code_bytes: code.values().sum(),
-    };
+    let coalesced = Coalesced::of(ready.iter().map(|ready| &ready.image));
     Ok((ready, coalesced))
 }
 
@@ -198,7 +208,7 @@ fn read(sources: &[Source<'_>]) -> Result<Vec<Module>, StartError> {
 }
 
 /// Compiles a module once for each entry and way to place it; those that come to the same bytes share machine code.
-fn load(engine: &Engine, module: &Module, sources: &[Source<'_>], bounds: &Bounds, made: &mut Made) {
+fn load(engine: &Engine, module: &Module, sources: &[Source<'_>], bounds: &Bounds, made: &mut Loads) {
     let mut known: HashMap<(&str, Wishes), Ready> = HashMap::new();
     let mut by_bytes: HashMap<Vec<u8>, Image> = HashMap::new();
     for &at in &module.users {
@@ -230,8 +240,7 @@ pub fn ready(
 ) -> Result<Ready, PrepareError> {
     let (_, compiled) = place(wasm, entry, wishes, bounds)?;
     let plan = Arc::new(compiled.plan.clone());
-    // Slots come on top of what a module may ask for.
-    let limits = &Limits { memory_bytes: bounds.limits.memory_bytes.max(plan.bytes()), ..bounds.limits };
+    let limits = &limits_of(&compiled, bounds);
     let image = match known.get(&compiled.wasm) {
         Some(same) => same.with_entry(&compiled.wasm, entry, limits, &plan, compiled.headers)?,
         None => {
@@ -242,6 +251,40 @@ pub fn ready(
     };
     let inspection = Arc::new(Inspection::new(entry, &compiled, image.code_bytes()));
     Ok(Ready { image, slots: compiled.slots, runs: compiled.placement.runs, inspection })
+}
+
+/// A lambda's code, compiled and not loaded.
+pub(crate) struct Made {
+    /// Its machine code.
+    pub(crate) artifact: Artifact,
+    /// Where its message slots are.
+    pub(crate) slots: Option<SlotArea>,
+    /// Who may run it at once.
+    pub(crate) runs: Runs,
+    /// Why, and what else was found out.
+    pub(crate) inspection: Inspection,
+}
+
+/// Verifies, analyses, places and compiles a lambda. Nothing is loaded: whoever does that may be another process.
+pub(crate) fn make(
+    engine: &Engine,
+    wasm: &[u8],
+    entry: &str,
+    wishes: &Wishes,
+    bounds: &Bounds,
+) -> Result<Made, PrepareError> {
+    let (_, compiled) = place(wasm, entry, wishes, bounds)?;
+    let plan = Arc::new(compiled.plan.clone());
+    let artifact =
+        Artifact::compile_with(engine, &compiled.wasm, entry, &limits_of(&compiled, bounds), &plan)?
+            .with_header_use(compiled.headers);
+    let inspection = Inspection::new(entry, &compiled, artifact.bytes());
+    Ok(Made { artifact, slots: compiled.slots, runs: compiled.placement.runs, inspection })
+}
+
+/// What a placed module may ask for: its slots come on top of what its author may.
+fn limits_of(compiled: &Compiled, bounds: &Bounds) -> Limits {
+    Limits { memory_bytes: bounds.limits.memory_bytes.max(compiled.plan.bytes()), ..bounds.limits }
 }
 
 /// Verifies, analyses and places a lambda, and makes no machine code of it.

@@ -19,17 +19,17 @@ use crate::control::topology::{Driver, Sleep, Topology};
 use crate::handoff::{Client, Doorbell, Job, Server};
 use crate::island::{Npu, Quarantine};
 use crate::lambda::Engine;
-use crate::matcher::{Directory, Table};
+use crate::matcher::Table;
 use crate::observe::counters::LcoreCounters;
-use crate::path::{Attachment, Dispatcher, Messages, Parts, Path, Place, Stock};
+use crate::path::{Attachment, Dispatcher, Mail, Messages, Parts, Path, Place, Stock};
 use crate::port::Port;
 
 /// Jobs that links between a dispatcher and an NPU hold: those in flight, and those that are suspended there or called from there.
 const FEED_JOBS: u32 = 2047;
 /// Jobs that links between pollers hold.
-const LINK_JOBS: u32 = 255;
+pub(super) const LINK_JOBS: u32 = 255;
 /// Most calls that one lcore has under way: 18 KiB each.
-const CALLS: u32 = 1024;
+pub(super) const CALLS: u32 = 1024;
 
 /// Lcores' queues, before they are on their lcore.
 pub(super) type Queues = Vec<Option<Box<dyn Port<Mbuf> + Send>>>;
@@ -49,9 +49,6 @@ pub(super) struct End {
 pub(super) struct Lcore {
     pub(super) queues: Queues,
     pub(super) attachments: Vec<Attachment>,
-    pub(super) table: Arc<Table>,
-    pub(super) directory: Arc<Directory>,
-    pub(super) places: Vec<Place>,
     pub(super) quarantine: Arc<Quarantine>,
     pub(super) npu: Npu,
     pub(super) dispatcher: Option<Dispatcher<Mbuf>>,
@@ -62,6 +59,9 @@ pub(super) struct Lcore {
     pub(super) fuel_per_us: u32,
     pub(super) messages: Option<Messages<Mbuf>>,
     pub(super) counters: Arc<LcoreCounters>,
+    pub(super) mail: Mail<Mbuf>,
+    /// Slots for lambdas.
+    pub(super) slots: usize,
     pub(super) sleeper: Sleeper,
     pub(super) idle: Idle,
     pub(super) engine: Engine,
@@ -76,9 +76,10 @@ impl Lcore {
         let parts = Parts {
             ports: ports.collect(),
             attachments: self.attachments,
-            table: self.table,
-            directory: self.directory,
-            places: self.places,
+            // The first view is in its box.
+            table: Arc::new(Table::empty()),
+            directory: Arc::default(),
+            places: vec![Place::Here; self.slots],
             quarantine: self.quarantine,
             npu: self.npu,
             dispatcher: self.dispatcher,
@@ -89,6 +90,7 @@ impl Lcore {
             fuel_per_us: self.fuel_per_us,
             messages: self.messages,
             counters: Arc::clone(&self.counters),
+            mail: self.mail,
         };
         let mut sleeper = self.sleeper;
         Breath::new(Path::new(parts, self.clock), self.counters).run(stop, self.idle, &mut sleeper);
@@ -125,13 +127,6 @@ pub(super) fn link(
         End { out, back, capacity, doorbell: server_doorbell.clone() },
         End { out: returned, back: there, capacity, doorbell: client_doorbell.clone() },
     ))
-}
-
-/// Jobs and calls that an lcore needs in store.
-pub(super) fn stock(waiting: u32, feeds: usize, links: usize, npu_in_flight: u32, calls: u64) -> Stock {
-    let calls = u32::try_from(calls).unwrap_or(CALLS).min(CALLS);
-    let jobs = waiting + feeds as u32 * npu_in_flight + links as u32 * LINK_JOBS + 2 * calls;
-    Stock { jobs, calls }
 }
 
 /// The time stamp counter as a clock. All lcores' copies tell the same time.

@@ -1,25 +1,34 @@
 //! Opens the ports of a topology.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use dpdk_bindings::eal::Eal;
 use dpdk_bindings::ethdev::Device;
 use dpdk_bindings::mbuf::Mbuf;
 use dpdk_bindings::mempool::Mempool;
 
+use crate::control::gateway::{Network, Queue, Queues};
 use crate::control::stats::PortStats;
 use crate::control::topology::{Driver, PortSpec, Topology};
+use crate::handoff::Doorbell;
 use crate::ids::QueueId;
 use crate::parser::Interface;
 use crate::path::Role;
 use crate::port::Port;
 use crate::port::dpdk::{self, PoolSource};
 use crate::port::fault::Fault;
+use crate::port::internal::{Dimensions, InternalPort, Peer, QueueCounters};
 use crate::port::pcap::{self, PcapPort, Recorder};
 use crate::port::trace::Trace;
 
 /// MAC address of a replayed port that names none: locally administered.
 const PCAP_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
+
+/// Frames that wait for the lcore in each queue of the internal port; more wait in the gateway.
+const TO_LCORE: u32 = 1023;
+/// Frames that wait for the gateway: the windows of 63 replies of several frames. What is more is dropped.
+const FROM_LCORE: u32 = 4095;
 
 /// A port that does not open.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +50,14 @@ pub enum PortError {
         port: String,
         /// What is wrong with it.
         source: pcap::Error,
+    },
+    /// What wakes the gateway.
+    #[error("port \"{port}\": {source}")]
+    Doorbell {
+        /// Its name.
+        port: String,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// Fewer queues than were asked for.
     #[error("port \"{port}\": {wanted} queues, but the device has {has}")]
@@ -80,6 +97,16 @@ pub(super) struct OpenPort {
     driver: String,
     device: Option<Device>,
     queues: Vec<Option<AnyPort>>,
+    internal: Option<Internal>,
+}
+
+/// What an internal port has besides.
+struct Internal {
+    /// Wakes the gateway.
+    bell: Doorbell,
+    /// The other side of each queue, until the gateway takes them.
+    peers: Vec<Peer>,
+    counters: Vec<Arc<QueueCounters>>,
 }
 
 /// Opens every port.
@@ -115,6 +142,7 @@ fn open(eal: &Eal, topology: &Topology, spec: &PortSpec, pool: &Mempool) -> Resu
                 .map_err(|source| PortError::Pcap { port: spec.name.clone(), source })?;
             closed(topology, spec, spec.mac.unwrap_or(PCAP_MAC), vec![Some(Box::new(port))])
         }
+        Driver::Internal => open_internal(eal, topology, spec, pool)?,
     };
     for queue in &mut open.queues {
         let Some(port) = queue.take() else { continue };
@@ -155,6 +183,48 @@ fn open_dpdk(
     Ok(open)
 }
 
+fn open_internal(
+    eal: &Eal,
+    topology: &Topology,
+    spec: &PortSpec,
+    pool: &Mempool,
+) -> Result<OpenPort, PortError> {
+    let doorbell = Doorbell::new();
+    let bell = doorbell.map_err(|source| PortError::Doorbell { port: spec.name.clone(), source })?;
+    let dimensions =
+        Dimensions { to_lcore: TO_LCORE, from_lcore: FROM_LCORE, packet_bytes: pool.data_bytes() };
+    let mut internal = Internal { bell, peers: Vec::new(), counters: Vec::new() };
+    let mut queues = Vec::new();
+    for queue in 0..topology.wanted_queues(spec) {
+        let bell = internal.bell.clone();
+        let wake = Box::new(move || {
+            bell.ring_if_asleep();
+        });
+        let name = format!("{}-{queue}", spec.name);
+        let (port, peer) = InternalPort::pair(eal, &name, dimensions, PoolSource(pool.clone()), wake)
+            .map_err(|source| PortError::Dpdk { port: spec.name.clone(), source })?;
+        internal.counters.push(port.counters());
+        internal.peers.push(peer);
+        queues.push(Some(Box::new(port) as AnyPort));
+    }
+    let mut open = closed(topology, spec, spec.mac.unwrap_or(PCAP_MAC), queues);
+    open.driver = "internal".to_owned();
+    open.internal = Some(internal);
+    Ok(open)
+}
+
+/// The control side of the internal port, if there is one. `doorbells` are those of the lcores that poll, in order.
+pub(super) fn gateway_queues(ports: &mut [OpenPort], doorbells: &[Doorbell]) -> Option<Queues> {
+    let (interface, internal) =
+        ports.iter_mut().find_map(|port| Some((port.interface, port.internal.as_mut()?)))?;
+    let queues = std::mem::take(&mut internal.peers).into_iter().zip(doorbells);
+    Some(Queues {
+        network: Network::of(&interface)?,
+        bell: internal.bell.clone(),
+        queues: queues.map(|(peer, lcore)| Queue { peer, lcore: lcore.clone() }).collect(),
+    })
+}
+
 fn closed(topology: &Topology, spec: &PortSpec, mac: [u8; 6], queues: Vec<Option<AnyPort>>) -> OpenPort {
     // A port that is another's host side hands everything to that one.
     let wire = topology.wire_of(spec);
@@ -177,6 +247,7 @@ fn closed(topology: &Topology, spec: &PortSpec, mac: [u8; 6], queues: Vec<Option
         driver: "pcap".to_owned(),
         device: None,
         queues,
+        internal: None,
     }
 }
 
@@ -210,9 +281,28 @@ impl OpenPort {
             let _ = write!(text, "{separator}{byte:02x}");
             text
         });
-        let named = PortStats { name: self.name, driver: self.driver, mac, ..PortStats::default() };
+        // Those whose drivers cannot tell count as up.
+        let named =
+            PortStats { name: self.name, driver: self.driver, mac, link_up: true, ..PortStats::default() };
+        if let Some(internal) = self.internal {
+            return Box::new(move || {
+                let sum = |pick: &dyn Fn(&QueueCounters) -> u64| {
+                    internal.counters.iter().map(|queue| pick(queue)).sum()
+                };
+                PortStats {
+                    rx_packets: sum(&|queue| queue.rx_packets.get()),
+                    rx_bytes: sum(&|queue| queue.rx_bytes.get()),
+                    rx_no_buffer: sum(&|queue| queue.rx_no_buffer.get()),
+                    tx_packets: sum(&|queue| queue.tx_packets.get()),
+                    tx_bytes: sum(&|queue| queue.tx_bytes.get()),
+                    tx_errors: sum(&|queue| queue.tx_errors.get()),
+                    ..named.clone()
+                }
+            });
+        }
         let device = self.device;
         Box::new(move || {
+            let link = device.as_ref().and_then(|device| device.link().ok());
             let stats = device.as_ref().and_then(|device| device.stats().ok()).unwrap_or_default();
             PortStats {
                 rx_packets: stats.rx_packets,
@@ -223,6 +313,7 @@ impl OpenPort {
                 tx_packets: stats.tx_packets,
                 tx_bytes: stats.tx_bytes,
                 tx_errors: stats.tx_errors,
+                link_up: link.is_none_or(|link| link.up),
                 ..named.clone()
             }
         })

@@ -147,7 +147,7 @@ fn what_a_deployment_refuses_is_not_built() {
     let error = build(folder(&[("a.c", import)]).path(), &Options::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "\"importer\": imports \"env\".\"now\": a lambda may import \"lnic\".\"call\" and \"lnic\".\"log\" and nothing else"
+        "\"importer\": imports \"env\".\"now\": a lambda may import \"lnic\".\"call\", \"lnic\".\"log\", \"lnic\".\"environment\", \"lnic\".\"secret\" and nothing else"
     );
 
     let huge = "#include <lambda.h>\nstatic char huge[64 << 20];\nLAMBDA(hoard) { return huge[match_data->length]++; }\n";
@@ -271,6 +271,12 @@ fn host_calls_of_the_header_are_those_of_the_verifier() {
     assert!(shape("", body, &Options::default()).suspends);
     let logs = shape("", "lnic_log_text(\"hello\"); return DROP;", &Options::default());
     assert!(!logs.suspends && !logs.writable_globals);
+    // What init reads and keeps is a constant for runs.
+    let values = "static char greeting[8]; static int32_t bytes;
+        LAMBDA_INIT { bytes = lnic_environment_text(\"GREETING\", greeting, sizeof greeting); }\n";
+    let secret =
+        "char token[16]; return lnic_secret_text(\"TOKEN\", token, sizeof token) + bytes + greeting[0];";
+    assert!(!shape(values, secret, &Options::default()).suspends);
 }
 
 #[test]
@@ -488,6 +494,7 @@ fn the_header_has_the_layout_of_the_abi() {
         ("PAYLOAD_CAPACITY", abi::PAYLOAD_CAPACITY as i64),
         ("PARAMETERS_CAPACITY", abi::PARAMETERS_CAPACITY as i64),
         ("LOG_CAPACITY", abi::LOG_CAPACITY as i64),
+        ("NAME_CAPACITY", abi::NAME_CAPACITY as i64),
     ] {
         writeln!(text, "_Static_assert({name} == {value}, \"value\");").unwrap();
     }

@@ -126,7 +126,7 @@ impl<'a> Problems<'a> {
         let names = choices.iter().map(|(name, _)| *name);
         self.wrong(
             Some(value.span()),
-            format!("{place}: \"{}\": allowed are {}", value.get_ref(), quoted(names)),
+            format!("{place}: {:?}: allowed are {}", value.get_ref(), quoted(names)),
         );
         default
     }
@@ -147,7 +147,7 @@ impl<'a> Problems<'a> {
                 None if names.clone().next().is_none() => "there is none".into(),
                 None => format!("there are {}", quoted(names.take(20))),
             };
-            self.wrong(Some(value.span()), format!("{place}: no {what} \"{wanted}\": {hint}"));
+            self.wrong(Some(value.span()), format!("{place}: no {what} {wanted:?}: {hint}"));
         }
         found
     }
@@ -155,7 +155,7 @@ impl<'a> Problems<'a> {
 
 /// Names in quotes, with commas.
 pub(crate) fn quoted<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+    names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Puts the deserializer's message about `key`, in the table `place`, into words of the file.
@@ -163,9 +163,10 @@ pub(super) fn explain(message: &str, place: &[String], key: Option<&str>) -> Str
     let table = if place.is_empty() { String::new() } else { format!("[{}] ", place.join(".")) };
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     if let (true, [unknown, known @ ..]) = (message.starts_with("unknown field"), names.as_slice()) {
+        let shown = unknown.escape_debug();
         return match nearest(unknown, known.iter().copied()) {
-            Some(name) => format!("{table}{unknown}: unknown key: did you mean \"{name}\"?"),
-            None => format!("{table}{unknown}: unknown key: known are {}", quoted(known.iter().copied())),
+            Some(name) => format!("{table}{shown}: unknown key: did you mean \"{name}\"?"),
+            None => format!("{table}{shown}: unknown key: known are {}", quoted(known.iter().copied())),
         };
     }
     let place = key.map_or(table.clone(), |key| format!("{table}{key}: "));

@@ -1,5 +1,7 @@
 //! The schema, as written. Every key is optional here; `configs/default.toml` explains each of them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -21,7 +23,7 @@ impl std::fmt::Display for Scalar {
         match self {
             Self::Boolean(value) => write!(f, "{value}"),
             Self::Integer(value) => write!(f, "{value}"),
-            Self::Text(value) => write!(f, "\"{value}\""),
+            Self::Text(value) => write!(f, "{value:?}"),
             Self::Integers(values) => write!(f, "{values:?}"),
         }
     }
@@ -48,6 +50,10 @@ pub(crate) struct Configuration {
     pub(crate) quarantine: Quarantine,
     #[serde(default)]
     pub(crate) budget: Budget,
+    #[serde(default)]
+    pub(crate) control: Control,
+    #[serde(default)]
+    pub(crate) gateway: Gateway,
     #[serde(default)]
     pub(crate) islands: Vec<Spanned<Island>>,
     #[serde(default)]
@@ -162,6 +168,43 @@ pub(crate) struct Budget {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct Control {
+    pub(crate) state: Value<String>,
+    pub(crate) lambdas: Value<i64>,
+    pub(crate) namespaces: Value<i64>,
+    pub(crate) generations: Value<i64>,
+    pub(crate) socket_mode: Value<String>,
+    pub(crate) listen: Value<String>,
+    pub(crate) tls_certificate: Value<String>,
+    pub(crate) tls_key: Value<String>,
+    pub(crate) users: Value<String>,
+    #[serde(default)]
+    pub(crate) etcd: Vec<Spanned<String>>,
+    pub(crate) etcd_prefix: Value<String>,
+    pub(crate) etcd_lease_s: Value<i64>,
+    pub(crate) compile_mib: Value<i64>,
+    pub(crate) compile_s: Value<i64>,
+    pub(crate) log_lines: Value<i64>,
+    pub(crate) stuck_ms: Value<i64>,
+    pub(crate) confine: Value<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gateway {
+    pub(crate) enabled: Value<bool>,
+    pub(crate) timeout_ms: Value<i64>,
+    pub(crate) body_kib: Value<i64>,
+    pub(crate) in_flight: Value<i64>,
+    pub(crate) async_requests: Value<i64>,
+    pub(crate) async_mib: Value<i64>,
+    pub(crate) async_in_flight: Value<i64>,
+    #[serde(default)]
+    pub(crate) callbacks: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Island {
     pub(crate) name: Value<String>,
     pub(crate) npus: Value<Vec<Spanned<i64>>>,
@@ -236,6 +279,58 @@ pub(crate) struct Lambda {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     pub(crate) lambda: Value<String>,
+    pub(crate) priority: Value<i64>,
+    pub(crate) port: Value<String>,
+    pub(crate) vlan: Value<Scalar>,
+    pub(crate) source: Value<String>,
+    pub(crate) destination: Value<String>,
+    pub(crate) protocol: Value<Scalar>,
+    pub(crate) source_port: Value<Scalar>,
+    pub(crate) destination_port: Value<Scalar>,
+    pub(crate) ether_type: Value<i64>,
+    pub(crate) parameters: Value<String>,
+    pub(crate) parameters_hex: Value<String>,
+}
+
+/// `lambda.toml`: what `[[lambdas]]` has, but for what only an appliance can say, and what only a deployment has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    pub(crate) name: Value<String>,
+    pub(crate) id: Value<i64>,
+    pub(crate) entry: Value<String>,
+    pub(crate) weight: Value<i64>,
+    pub(crate) budget_us: Value<i64>,
+    pub(crate) concurrency: Value<String>,
+    pub(crate) layout: Value<String>,
+    pub(crate) in_flight: Value<i64>,
+    pub(crate) queue_frames: Value<i64>,
+    pub(crate) egress: Value<String>,
+    pub(crate) rpc: Value<bool>,
+    pub(crate) message_slots: Value<i64>,
+    pub(crate) message_kib: Value<i64>,
+    pub(crate) islands: Value<Vec<Spanned<String>>>,
+    pub(crate) replicas: Value<i64>,
+    pub(crate) memory_mib: Value<i64>,
+    #[serde(default)]
+    pub(crate) secrets: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) environment: Texts,
+    #[serde(default)]
+    pub(crate) labels: Texts,
+    #[serde(default)]
+    pub(crate) annotations: Texts,
+    #[serde(default)]
+    pub(crate) rules: Vec<Spanned<ManifestRule>>,
+}
+
+/// A table of texts under names of the author's choice.
+pub(crate) type Texts = BTreeMap<Spanned<String>, Spanned<String>>;
+
+/// A rule of a manifest: `[[rules]]` without its lambda, which is the manifest's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ManifestRule {
     pub(crate) priority: Value<i64>,
     pub(crate) port: Value<String>,
     pub(crate) vlan: Value<Scalar>,

@@ -6,7 +6,7 @@ use super::*;
 
 fn messages(text: &str) -> Vec<String> {
     let mut problems = Problems::new(text);
-    parse(text, &mut problems);
+    parse::<raw::Configuration>(text, &mut problems);
     let line = |problem: Problem| format!("{}: {}", problem.line.unwrap_or(0), problem.message);
     problems.into_sorted().into_iter().map(line).collect()
 }

@@ -9,7 +9,7 @@ use crate::matcher::{Reduction, Table};
 use crate::parser::HeaderSet;
 
 /// The paper's optimisations, as they came out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeploymentStats {
     /// What the parser decodes.
     pub parser: String,
@@ -22,7 +22,7 @@ pub struct DeploymentStats {
 }
 
 /// Match reduction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RuleStats {
     /// Rules as they are configured.
     pub rules_before: usize,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::memory::{Owner, RegionUsage, Regions};
 
 /// A region: an NPU's Local, an island's CTM, IMEM or EMEM.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RegionStats {
     /// `local`, `ctm`, `imem` or `emem`.
     pub tier: String,

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::{
-    Budget, Concurrency, IslandSpec, LayoutWish, Scheduling, TenantSpec, scheduling, system, tenants,
-};
+use super::{Budget, Concurrency, IslandSpec, LayoutWish, TenantSpec, scheduling, system, tenants};
 use crate::control::config::Problems;
 use crate::control::config::raw;
 use crate::ids::{IslandId, LambdaId};
@@ -60,15 +58,24 @@ pub struct LambdaSpec {
     pub message_slots: u32,
     /// Bytes of a slot.
     pub message_bytes: u32,
+    /// MiB that it may have of all memory together; what each tier allows it if `None`.
+    pub memory_mib: Option<u32>,
 }
 
-/// What lambdas are judged by.
+/// What lambdas of a configuration are judged by.
 pub(super) struct Context<'a> {
     pub(super) folder: &'a Path,
-    pub(super) budget: &'a Budget,
-    pub(super) scheduling: &'a Scheduling,
-    pub(super) islands: &'a [IslandSpec],
     pub(super) tenants: &'a [TenantSpec],
+    pub(super) bounds: Bounds<'a>,
+}
+
+/// What a lambda is judged by wherever it is described.
+pub(super) struct Bounds<'a> {
+    pub(super) budget: &'a Budget,
+    /// Requests that may wait for a lambda that says nothing.
+    pub(super) queue_frames: u32,
+    /// `None` if it is not known where it will run: names are then not looked up.
+    pub(super) islands: Option<&'a [IslandSpec]>,
 }
 
 /// Judges all lambdas.
@@ -116,16 +123,31 @@ fn one(
     let name = raw.name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default();
     let place =
         if name.is_empty() { format!("[[lambdas]] number {}", at + 1) } else { format!("lambda \"{name}\"") };
+    let spec = judge(&place, span.clone(), raw, &context.bounds, problems);
+    if raw.id.is_none() {
+        problems.wrong(span.clone(), format!("{place}: has no id, the number that callers name it by"));
+    }
+    let tenant = tenants::place(&place, &raw.tenant, context.tenants, problems);
+    let file = file(&place, &raw.file, span, context.folder, problems);
+    LambdaSpec { tenant, file, ..spec }
+}
+
+/// Judges what a lambda says of itself, in a configuration or in a manifest. Its tenant and its file are the caller's business.
+pub(super) fn judge(
+    place: &str,
+    span: Option<Range<usize>>,
+    raw: &raw::Lambda,
+    bounds: &Bounds<'_>,
+    problems: &mut Problems<'_>,
+) -> LambdaSpec {
+    let name = raw.name.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default();
     match &raw.name {
-        None => problems.wrong(span.clone(), format!("{place}: has no name")),
+        None => problems.wrong(span, format!("{place}: has no name")),
         Some(value) if !is_name(&name) => problems.wrong(
             Some(value.span()),
             format!("{place}: name: allowed are 1–{NAME_BYTES} lower-case letters, digits and, between them, \"-\", a letter first"),
         ),
         Some(_) => {}
-    }
-    if raw.id.is_none() {
-        problems.wrong(span.clone(), format!("{place}: has no id, the number that callers name it by"));
     }
     let entry = match &raw.entry {
         None => name.replace('-', "_"),
@@ -139,17 +161,17 @@ fn one(
     let ways = [("reply", Egress::Reply), ("any", Egress::Any)];
     LambdaSpec {
         id: LambdaId::new(problems.integer(&format!("{place}: id"), &raw.id, 0..=u32::MAX, 0)),
-        tenant: tenants::place(&place, &raw.tenant, context.tenants, problems),
-        file: file(&place, &raw.file, span, context.folder, problems),
+        tenant: 0,
+        file: PathBuf::new(),
         entry,
         weight: problems.integer(&format!("{place}: weight"), &raw.weight, 1..=1_000, 1),
         budget_us: problems.integer(
             &format!("{place}: budget_us"),
             &raw.budget_us,
-            1..=context.budget.max_us,
-            context.budget.default_us,
+            1..=bounds.budget.max_us,
+            bounds.budget.default_us,
         ),
-        islands: islands(&place, &raw.islands, context.islands, problems),
+        islands: islands(place, &raw.islands, bounds.islands, problems),
         concurrency: problems.choice(
             &format!("{place}: concurrency"),
             &raw.concurrency,
@@ -166,7 +188,7 @@ fn one(
         queue_frames: scheduling::queue_frames(
             &format!("{place}:"),
             &raw.queue_frames,
-            context.scheduling.queue_frames,
+            bounds.queue_frames,
             problems,
         ),
         message_slots: problems.integer(&format!("{place}: message_slots"), &raw.message_slots, 0..=1024, 0),
@@ -177,6 +199,7 @@ fn one(
             DEFAULT_MESSAGE_KIB,
         ) << 10,
         egress: problems.choice(&format!("{place}: egress"), &raw.egress, &ways, Egress::Reply),
+        memory_mib: None,
         rpc: raw.rpc.as_ref().is_none_or(|value| *value.get_ref()),
         name,
     }
@@ -186,18 +209,23 @@ fn one(
 fn islands(
     place: &str,
     value: &raw::Value<Vec<Spanned<String>>>,
-    islands: &[IslandSpec],
+    islands: Option<&[IslandSpec]>,
     problems: &mut Problems<'_>,
 ) -> Vec<IslandId> {
-    let Some(value) = value else { return islands.iter().map(|island| island.id).collect() };
+    let known = islands.unwrap_or_default();
+    let Some(value) = value else { return known.iter().map(|island| island.id).collect() };
     if value.get_ref().is_empty() {
         problems.wrong(Some(value.span()), format!("{place}: islands: names none"));
     }
+    let mut listed = BTreeSet::new();
     let mut chosen = BTreeSet::new();
     for name in value.get_ref() {
-        let known = islands.iter().map(|island| island.name.as_str());
-        let Some(index) = problems.named(place, "island", name, known) else { continue };
-        if !chosen.insert(islands[index].id) {
+        if islands.is_some() {
+            let names = known.iter().map(|island| island.name.as_str());
+            let Some(index) = problems.named(place, "island", name, names) else { continue };
+            chosen.insert(known[index].id);
+        }
+        if !listed.insert(name.get_ref()) {
             let text = format!("{place}: islands: \"{}\" is listed twice", name.get_ref());
             problems.wrong(Some(name.span()), text);
         }
@@ -205,7 +233,8 @@ fn islands(
     chosen.into_iter().collect()
 }
 
-fn is_name(name: &str) -> bool {
+/// A lambda's name: a DNS label that begins with a letter.
+pub(super) fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && name.starts_with(|first: char| first.is_ascii_lowercase())

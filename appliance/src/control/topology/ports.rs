@@ -25,6 +25,11 @@ const MTU_IPV6: u16 = 1280;
 /// Largest MTU: such a packet's payload fits a lambda's payload area.
 const MTU: u16 = lnic_abi::PAYLOAD_CAPACITY as u16;
 
+/// Name of the gateway's port.
+const GATEWAY: &str = "gateway";
+/// Its MAC address: "lnic" behind the bit of addresses that are administered locally.
+const GATEWAY_MAC: [u8; 6] = [0x02, b'l', b'n', b'i', b'c', 0x01];
+
 /// What ports are judged by.
 pub(super) struct Context<'a> {
     pub(super) folder: &'a Path,
@@ -39,6 +44,7 @@ pub(super) struct Context<'a> {
 pub(super) fn ports(
     raw: &raw::Configuration,
     context: &Context<'_>,
+    with_gateway: bool,
     problems: &mut Problems<'_>,
 ) -> Vec<PortSpec> {
     if raw.ports.is_empty() {
@@ -55,7 +61,41 @@ pub(super) fn ports(
     duplicates(&raw.ports, &ports, problems);
     written_files(&raw.ports, &ports, problems);
     hosts(&raw.ports, &mut ports, problems);
+    if with_gateway {
+        if let Some(at) = ports.iter().position(|port| port.name == GATEWAY) {
+            problems.wrong(
+                raw.ports[at].get_ref().name.as_ref().map(Spanned::span),
+                format!("port \"{GATEWAY}\": the gateway's internal port is named so; [gateway] enabled = false does without it"),
+            );
+        }
+        ports.push(gateway(&ports, context.memory));
+    }
     ports
+}
+
+/// The port that the gateway's requests come in by. Its network has two hosts, which know each other, and addresses that no other
+/// port has: link-local ones (RFC 3927), and a MAC that is administered locally.
+fn gateway(others: &[PortSpec], memory: &Memory) -> PortSpec {
+    let is_free = |address: &Ipv4Addr| others.iter().all(|port| port.ipv4 != Some(*address));
+    // There are fewer ports than candidates.
+    let ipv4 = (1..=u8::MAX).map(|network| Ipv4Addr::new(169, 254, network, 1)).find(is_free);
+    let room = u32::from(memory.frame_bytes).saturating_sub(FRAMING_BYTES);
+    PortSpec {
+        id: PortId::new(others.len() as u16),
+        name: GATEWAY.to_owned(),
+        driver: Driver::Internal,
+        ipv4,
+        ipv6: None,
+        mac: Some(GATEWAY_MAC),
+        mtu: u16::try_from(room).unwrap_or(MTU).min(MTU),
+        queues: Queues::PerPoller,
+        promiscuous: false,
+        partial_checksums: false,
+        host: None,
+        tx_retries: 0,
+        fault: None,
+        capture: None,
+    }
 }
 
 /// How messages name a port: by its name, or by its place if it has none.
@@ -72,7 +112,7 @@ fn one(id: PortId, raw: &Spanned<raw::Port>, context: &Context<'_>, problems: &m
     let driver = driver(&place, raw, span, context, problems);
     let (virtual_checksums, device_queues) = match &driver {
         Driver::Dpdk(devargs) => (devargs.has_partial_checksums(), devargs.queue_limit()),
-        Driver::Pcap { .. } => (false, Some(1)),
+        Driver::Pcap { .. } | Driver::Internal => (false, Some(1)),
     };
     let ipv4 = address(&place, "ipv4", &raw.ipv4, 32, problems).filter(|ip: &Spanned<Ipv4Addr>| {
         let ip4 = ip.get_ref();
@@ -360,7 +400,7 @@ fn queues(
             Driver::Dpdk(devargs) => {
                 devargs.queue_argument().map(|name| format!(": add {name}={count} to devargs"))
             }
-            Driver::Pcap { .. } => None,
+            Driver::Pcap { .. } | Driver::Internal => None,
         };
         problems.wrong(
             Some(value.span()),
@@ -445,7 +485,7 @@ fn duplicates(raw: &[Spanned<raw::Port>], ports: &[PortSpec], problems: &mut Pro
     fn devargs(port: &PortSpec) -> Option<&Devargs> {
         match &port.driver {
             Driver::Dpdk(devargs) => Some(devargs),
-            Driver::Pcap { .. } => None,
+            Driver::Pcap { .. } | Driver::Internal => None,
         }
     }
     fn place<T>(raw: &Spanned<raw::Port>, value: &Value<T>) -> Range<usize> {
@@ -481,7 +521,7 @@ fn written_files(raw: &[Spanned<raw::Port>], ports: &[PortSpec], problems: &mut 
     for (raw, port) in raw.iter().zip(ports) {
         let (read, write) = match &port.driver {
             Driver::Pcap { read, write } => (read.as_deref(), write.as_deref()),
-            Driver::Dpdk(_) => (None, None),
+            Driver::Dpdk(_) | Driver::Internal => (None, None),
         };
         let files = [(read, false), (write, true), (port.capture.as_deref(), true)];
         for (file, written) in files.into_iter().filter_map(|(file, written)| Some((file?, written))) {

@@ -2,11 +2,11 @@
 
 use toml::Spanned;
 
-use super::{LambdaSpec, PortSpec};
+use super::{LambdaSpec, PortSpec, Topology};
 use crate::control::config::raw::{self, Scalar, Value};
 use crate::control::config::{Problems, quoted};
 use crate::ids::{Generation, LambdaRef, LambdaSlot};
-use crate::matcher::{Error, Parameters, PortRange, Prefix, Rule, VlanMatch};
+use crate::matcher::{Egress, Error, Parameters, PortRange, Prefix, Rule, VlanMatch};
 
 /// Most rules that a configuration writes out.
 const RULES: usize = 65_536;
@@ -32,6 +32,35 @@ pub(super) fn rules(
     rules
 }
 
+impl Topology {
+    /// A rule's conditions in the configuration's words.
+    #[must_use]
+    pub fn conditions(&self, rule: &Rule) -> String {
+        let ports = |name: &str, range: PortRange| match range {
+            PortRange::Any => None,
+            PortRange::Exact(port) => Some(format!("{name} {port}")),
+            PortRange::Inclusive(first, last) => Some(format!("{name} {first}-{last}")),
+        };
+        let words = [
+            rule.rpc_lambda.map(|id| format!("λ-RPC ID {id}")),
+            rule.port.map(|port| format!("port {}", self.ports[port.index()].name)),
+            match rule.vlan {
+                VlanMatch::Any => None,
+                VlanMatch::Untagged => Some("untagged".into()),
+                VlanMatch::Exact(vlan) => Some(format!("vlan {vlan}")),
+            },
+            rule.ether_type.map(|ether_type| format!("ether_type {ether_type:#06x}")),
+            rule.source.map(|prefix| format!("source {prefix}")),
+            rule.destination.map(|prefix| format!("destination {prefix}")),
+            rule.protocol.map(|protocol| format!("protocol {protocol}")),
+            ports("source_port", rule.source_port),
+            ports("destination_port", rule.destination_port),
+        ];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        if words.is_empty() { "every frame".into() } else { words.join(", ") }
+    }
+}
+
 fn one(
     at: usize,
     raw: &Spanned<raw::Rule>,
@@ -53,26 +82,40 @@ fn one(
         }
         None => problems.wrong(Some(span.clone()), format!("{place}: names no lambda")),
     }
-    let port = raw.port.as_ref().and_then(|value| {
-        let index = problems.named(&place, "port", value, ports.iter().map(|port| port.name.as_str()))?;
+    let lambda = LambdaRef { slot: LambdaSlot::new(slot as u32), generation: Generation::default() };
+    let egress = lambdas.get(slot).map(|lambda| lambda.egress).unwrap_or_default();
+    Rule { lambda, egress, ..judge(&place, span, raw, Some(ports), problems) }
+}
+
+/// Judges a rule's conditions, in a configuration or in a manifest; without `ports`, their names are not looked up. Whose rule it is
+/// is the caller's business.
+pub(super) fn judge(
+    place: &str,
+    span: std::ops::Range<usize>,
+    raw: &raw::Rule,
+    ports: Option<&[PortSpec]>,
+    problems: &mut Problems<'_>,
+) -> Rule {
+    let port = raw.port.as_ref().zip(ports).and_then(|(value, ports)| {
+        let index = problems.named(place, "port", value, ports.iter().map(|port| port.name.as_str()))?;
         Some(ports[index].id)
     });
     let rule = Rule {
         priority: problems.integer(&format!("{place}: priority"), &raw.priority, 0..=u32::MAX, 0),
-        lambda: LambdaRef { slot: LambdaSlot::new(slot as u32), generation: Generation::default() },
+        lambda: LambdaRef { slot: LambdaSlot::new(0), generation: Generation::default() },
         rpc_lambda: None,
         port,
-        vlan: vlan(&place, &raw.vlan, problems),
-        source: prefix(&place, "source", &raw.source, problems),
-        destination: prefix(&place, "destination", &raw.destination, problems),
-        protocol: protocol(&place, &raw.protocol, problems),
-        source_port: port_range(&place, "source_port", &raw.source_port, problems),
-        destination_port: port_range(&place, "destination_port", &raw.destination_port, problems),
-        ether_type: ether_type(&place, &raw.ether_type, problems),
-        parameters: parameters(&place, raw, problems),
-        egress: lambdas.get(slot).map(|lambda| lambda.egress).unwrap_or_default(),
+        vlan: vlan(place, &raw.vlan, problems),
+        source: prefix(place, "source", &raw.source, problems),
+        destination: prefix(place, "destination", &raw.destination, problems),
+        protocol: protocol(place, &raw.protocol, problems),
+        source_port: port_range(place, "source_port", &raw.source_port, problems),
+        destination_port: port_range(place, "destination_port", &raw.destination_port, problems),
+        ether_type: ether_type(place, &raw.ether_type, problems),
+        parameters: parameters(place, raw, problems),
+        egress: Egress::default(),
     };
-    together(&place, &rule, span, problems);
+    together(place, &rule, span, problems);
     rule
 }
 
@@ -196,8 +239,7 @@ fn parameters(place: &str, raw: &raw::Rule, problems: &mut Problems<'_>) -> Para
         (None, Some(hex)) => match from_hex(hex.get_ref()) {
             Some(bytes) => ("parameters_hex", hex.span(), bytes),
             None => {
-                let text =
-                    format!("{place}: parameters_hex: \"{}\" is not pairs of hex digits", hex.get_ref());
+                let text = format!("{place}: parameters_hex: {:?} is not pairs of hex digits", hex.get_ref());
                 problems.wrong(Some(hex.span()), text);
                 return Parameters::EMPTY;
             }

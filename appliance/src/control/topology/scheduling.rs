@@ -7,7 +7,7 @@ use crate::control::config::Problems;
 use crate::control::config::raw::{self, Scalar, Value};
 
 /// Longest budget of one invocation.
-const BUDGET_US: u32 = 10_000_000;
+pub(super) const BUDGET_US: u32 = 10_000_000;
 /// Most fuel that a microsecond can be worth.
 const FUEL_PER_US: u32 = 1_000_000;
 

@@ -6,7 +6,7 @@ use super::{
     DEFAULT_SOCKET, DispatcherSpec, Idle, IslandSpec, Lcores, MessageLimits, NpuSpec, SchedulingMode, Sleep,
     Topology,
 };
-use super::{dispatchers, islands, lambdas, lcores, memory, ports, rules, scheduling, tenants};
+use super::{control, dispatchers, islands, lambdas, lcores, memory, ports, rules, scheduling, tenants};
 use crate::control::config::raw::{self, Value};
 use crate::control::config::{Machine, Problems};
 
@@ -32,15 +32,12 @@ pub(super) fn topology(
         SchedulingMode::Dispatcher => (dispatchers.len(), "dispatchers"),
     };
     let context = ports::Context { folder, machine, memory: &memory, pollers: pollers as u16, polled_by };
-    let ports = ports::ports(raw, &context, problems);
+    let gateway = control::gateway(&raw.gateway, problems);
+    let ports = ports::ports(raw, &context, gateway.enabled, problems);
     let tenants = tenants::tenants(&raw.tenants, problems);
-    let context = lambdas::Context {
-        folder,
-        budget: &budget,
-        scheduling: &scheduling,
-        islands: &islands,
-        tenants: &tenants,
-    };
+    let bounds =
+        lambdas::Bounds { budget: &budget, queue_frames: scheduling.queue_frames, islands: Some(&islands) };
+    let context = lambdas::Context { folder, tenants: &tenants, bounds };
     let lambdas = lambdas::lambdas(&raw.lambdas, &context, problems);
     let rules = rules::rules(&raw.rules, &ports, &lambdas, problems);
     Topology {
@@ -55,6 +52,8 @@ pub(super) fn topology(
         scheduling,
         quarantine: scheduling::quarantine(&raw.quarantine, problems),
         budget,
+        control: control::control(&raw.control, folder, problems),
+        gateway,
         islands,
         npus,
         dispatchers,

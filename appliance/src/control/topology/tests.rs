@@ -156,7 +156,8 @@ fn what_the_machine_lacks_stops_a_start_but_not_an_examination() {
     let path = folder.0.path().join("test.toml");
     fs::write(&path, "[[ports]]\nname = \"p0\"\ndevargs = \"net_af_packet0,iface=eth7\"\n").unwrap();
     let (topology, absent) = Topology::examine(&path, &machine(&[0])).unwrap();
-    assert_eq!((topology.ports.len(), absent.len()), (1, 1));
+    // The gateway's is there in any case.
+    assert_eq!((topology.ports.len(), absent.len()), (2, 1));
     let error = Topology::load(&path, &machine(&[0])).unwrap_err().to_string();
     assert!(
         error.ends_with("test.toml:3: port \"p0\": no such interface \"eth7\": did you mean \"eth0\"?"),
@@ -196,9 +197,12 @@ fn queues_go_to_workers() {
          devargs = \"0000:03:00.0\"\nqueues = 1\n"
     ));
     let wanted: Vec<u16> = topology.ports.iter().map(|port| topology.wanted_queues(port)).collect();
-    assert_eq!(wanted, [2, 1, 1]);
+    assert_eq!(wanted, [2, 1, 1, 2], "the last is the gateway's");
     let pair = |port, queue| (PortId::new(port), QueueId::new(queue));
-    assert_eq!(topology.polling(&wanted), [vec![pair(0, 0), pair(1, 0), pair(2, 0)], vec![pair(0, 1)]]);
+    assert_eq!(
+        topology.polling(&wanted),
+        [vec![pair(0, 0), pair(1, 0), pair(2, 0), pair(3, 0)], vec![pair(0, 1), pair(3, 1)]]
+    );
     assert!(!topology.ports[2].partial_checksums);
 }
 
@@ -248,4 +252,22 @@ fn tenants_and_tiers() {
     // "default" may be given quotas of its own.
     let topology = valid(&format!("{acme}[[tenants]]\nname = \"default\"\nemem_mib = 1\n{PORT}{LAMBDA}"));
     assert_eq!((topology.tenants.len(), topology.lambdas[0].tenant), (2, 1));
+}
+
+#[test]
+fn the_gateway_has_a_port_of_its_own() {
+    let topology = valid(&format!(
+        "{PORT}ipv4 = \"169.254.1.1/16\"\n{LAMBDA}[[rules]]\nlambda = \"echo\"\nport = \"gateway\"\n"
+    ));
+    let port = topology.gateway_port().expect("a port");
+    assert_eq!((port.id, port.name.as_str(), port.host), (PortId::new(1), "gateway", None));
+    assert_eq!(port.ipv4, Some("169.254.2.1".parse().unwrap()), "the first is another port's");
+    assert_eq!(port.mtu, 2026, "a frame's worth");
+    assert_eq!(topology.rules[0].port, Some(port.id));
+    let without = valid(&format!("{PORT}[gateway]\nenabled = false\n"));
+    assert_eq!((without.gateway_port(), without.ports.len()), (None, 1));
+    let named = PORT.replace("p0", "gateway");
+    let error = Folder::new().judge(&named, &machine(&[0, 1])).unwrap_err().to_string();
+    assert!(error.contains("2: port \"gateway\": the gateway's internal port is named so"), "{error}");
+    valid(&format!("{named}[gateway]\nenabled = false\n"));
 }

@@ -1,6 +1,7 @@
 //! Parts of messages that arrive, and whole messages on their way to their lambda.
 
 use super::*;
+use crate::path::waiting::RETRY_US;
 
 impl<F: Frame, C: Clock> Path<F, C> {
     /// Most bytes that the source of a request with TLVs may get.
@@ -35,7 +36,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
         let mut found = None;
         if datagram.header.kind == Kind::Request {
             match self.wanted(&arrival, &datagram, &mut frame) {
-                Ok(matched) => found = Some(matched),
+                Ok(matched) => found = matched,
                 Err(end) => return self.finish(frame, end),
             }
         }
@@ -46,7 +47,9 @@ impl<F: Frame, C: Clock> Path<F, C> {
         let Some(bytes) = bytes_of(&frame, &parsed) else {
             return self.finish(frame, End::Drop(DropReason::RpcTruncated));
         };
-        messages.slots.set_matched(found.map(|(_, lambda)| lambda.slot));
+        let matched = found.map(|(_, lambda)| lambda.slot);
+        let sleeps = matched.is_some_and(|lambda| self.quarantine.state(lambda).sleeps());
+        messages.slots.set_matched(matched, sleeps);
         let action = messages.server.frame(
             time_ns / 1000,
             &datagram.source,
@@ -56,6 +59,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             &mut messages.slots,
         );
         messages.note_next();
+        let wakes = if messages.slots.was_wanted() { matched } else { None };
         if let Some((slot, offset)) = messages.slots.take_deferred() {
             let start = usize::from(parsed.rpc) + datagram.header.header_bytes;
             let range = start..usize::from(parsed.end);
@@ -76,10 +80,18 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 memory.write(offset as usize, payload);
             }
         }
+        if let Some(lambda) = wakes
+            && self.quarantine.wake(lambda)
+        {
+            self.mail.ring();
+        }
         match action {
             Action::Run { call, message } => {
-                let Some((rank, lambda)) = found else { return };
-                let whole = Whole { frame, parsed, arrival_ns: time_ns, call, message, rank, lambda };
+                let Some((effect, lambda)) = self.whose(found, message) else {
+                    return self.finish(frame, End::Drop(DropReason::LambdaGone));
+                };
+                let whole = Whole { frame, parsed, arrival_ns: time_ns, call, message, effect, lambda };
+                let Some(messages) = &mut self.messages else { return };
                 if let Some(whole) = messages.hold(whole) {
                     self.run_message(whole);
                 }
@@ -100,19 +112,46 @@ impl<F: Frame, C: Clock> Path<F, C> {
         }
     }
 
-    /// Rank and lambda of the rule that takes a request; or how its frame ends.
+    /// What a whole message gets, and from which lambda. One in a slot is for the lambda that has the slot: it may be older than what the
+    /// table leads to now.
+    fn whose(&self, found: Option<(Effect, LambdaRef)>, message: Message) -> Option<(Effect, LambdaRef)> {
+        match message {
+            Message::Frame => found,
+            Message::Slot { slot, .. } => {
+                let owner = self.messages.as_ref()?.slots.owner(slot)?;
+                Some((found.map(|(effect, _)| effect).unwrap_or_default(), owner))
+            }
+        }
+    }
+
+    /// What the rule that takes a request gives it, and its lambda; `None` if there is no rule any more, but the message may have begun
+    /// before. Or how its frame ends.
     fn wanted(
         &self,
         arrival: &Arrival<'_>,
         datagram: &Datagram,
         frame: &mut F,
-    ) -> Result<(u32, LambdaRef), End> {
+    ) -> Result<Option<(Effect, LambdaRef)>, End> {
         let unimplemented =
             |frame: &mut F| arrival.refuse(frame, DropReason::Unmatched, Status::Unimplemented, 0);
-        let Some(Match { rule, rank, .. }) = self.table.lookup(&arrival.parsed.key) else {
+        let Some(found) = self.table.lookup(&arrival.parsed.key) else {
+            if self.messages.as_ref().is_some_and(|it| it.slots.was_removed(datagram.header.lambda)) {
+                return Ok(None);
+            }
             self.counters.unknown_lambda.add(1);
             return Err(unimplemented(frame));
         };
+        let rule = found.rule;
+        let Some(count) = self.counters.lambda(rule.lambda.slot) else {
+            return Err(End::Drop(DropReason::LambdaGone));
+        };
+        let state = self.quarantine.state(rule.lambda.slot);
+        if state.sleeps() && !self.messages.as_ref().is_some_and(|it| it.slots.knows(rule.lambda.slot)) {
+            // A message is not kept waiting, it may be long.
+            count.busy.add(1);
+            self.ask_to_wake(rule.lambda.slot);
+            return Err(arrival.refuse(frame, DropReason::LambdaBusy, Status::Busy, RETRY_US));
+        }
         // Slots are found by ID. Where a rule sends an ID elsewhere, messages of several frames are not for it.
         let is_owner = self
             .messages
@@ -121,13 +160,29 @@ impl<F: Frame, C: Clock> Path<F, C> {
         if !is_owner && u32::from(datagram.header.fragment_bytes) < datagram.header.message_length {
             return Err(unimplemented(frame));
         }
-        let Some(count) = self.counters.lambda(rule.lambda.slot) else {
-            return Err(End::Drop(DropReason::LambdaGone));
-        };
-        if self.quarantine.state(rule.lambda.slot) != State::Active {
+        if !state.may_go_on() {
             return Err(unavailable(arrival, frame, count));
         }
-        Ok((rank, rule.lambda))
+        Ok(Some((found.effect(), rule.lambda)))
+    }
+
+    /// Tells the caller of a message that did not run.
+    #[cold]
+    fn refuse_whole(
+        &mut self,
+        frame: F,
+        call: &Call<Route>,
+        lambda: LambdaRef,
+        status: Status,
+        retry_us: u16,
+    ) {
+        let Some(messages) = &mut self.messages else { return };
+        let head = messages.server.abandon(call, status, retry_us, &mut messages.slots);
+        messages.note_next();
+        if let Some(count) = self.counters.lambda(lambda.slot) {
+            count.busy.add(1);
+        }
+        self.send_or_drop(frame, call.route(), head);
     }
 
     /// Runs messages whose copies are complete.
@@ -149,7 +204,11 @@ impl<F: Frame, C: Clock> Path<F, C> {
 
     /// Sends a whole message on its way to its lambda.
     fn run_message(&mut self, whole: Whole<F>) {
-        let Whole { frame, parsed, arrival_ns, call, message, rank, lambda } = whole;
+        let Whole { frame, parsed, arrival_ns, call, message, effect, lambda } = whole;
+        if message == Message::Frame && self.quarantine.state(lambda.slot).sleeps() {
+            self.ask_to_wake(lambda.slot);
+            return self.refuse_whole(frame, &call, lambda, Status::Busy, RETRY_US);
+        }
         let Some(messages) = &mut self.messages else { return };
         let (slot, bytes, is_own) = match message {
             Message::Slot { slot, bytes } => (Some(slot), bytes, false),
@@ -159,12 +218,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 match messages.place_one(lambda.slot, payload) {
                     Ok(slot) => (Some(slot), payload.len() as u32, true),
                     Err((status, retry_us)) => {
-                        let head = messages.server.abandon(&call, status, retry_us, &mut messages.slots);
-                        messages.note_next();
-                        if let Some(count) = self.counters.lambda(lambda.slot) {
-                            count.busy.add(1);
-                        }
-                        return self.send_or_drop(frame, call.route(), head);
+                        return self.refuse_whole(frame, &call, lambda, status, retry_us);
                     }
                 }
             }
@@ -186,7 +240,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
         self.counters.messages.add(1);
         let request = Request {
             parsed,
-            rank,
+            effect,
             arrival_ns,
             terms: Terms {
                 budget_us: header.aux,

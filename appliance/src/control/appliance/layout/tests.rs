@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::control::config::machine::Access;
 use crate::control::config::{Cpu, Machine};
+use crate::control::topology::Topology;
 use crate::ids::IslandId;
 
 const DISPATCHER: &str = "[scheduling]\nmode = \"dispatcher\"\n";
@@ -36,17 +37,47 @@ fn topology(text: &str, cpus: u32) -> Topology {
     topology
 }
 
+/// What a layout needs to know of a lambda.
+#[derive(Clone)]
+struct Lambda {
+    npus: Vec<NpuId>,
+    pinned: bool,
+}
+
+/// A layout, and lambdas in their slots.
+struct Planned {
+    layout: Layout,
+    lambdas: Vec<Lambda>,
+    links: Vec<LinkSpec>,
+}
+
+impl Planned {
+    fn owners(&self, at: usize) -> Vec<LcoreId> {
+        let Some(lambda) = self.lambdas.get(at) else { return Vec::new() };
+        self.layout.owners(&lambda.npus, lambda.pinned, at)
+    }
+
+    fn places(&self, lcore: LcoreId) -> Vec<Place> {
+        let eyes = self.layout.eyes(lcore);
+        (0..self.lambdas.len()).map(|at| eyes.place(&self.owners(at), at)).collect()
+    }
+
+    fn has(&self, lcore: LcoreId, at: usize) -> bool {
+        self.owners(at).contains(&lcore)
+    }
+
+    fn clients(&self, lcore: LcoreId) -> Vec<LinkSpec> {
+        self.layout.clients(lcore)
+    }
+}
+
 /// On all NPUs.
 fn everywhere(topology: &Topology) -> Lambda {
-    Lambda { npus: topology.npus.iter().map(|npu| npu.id).collect(), pinned: false, suspends: false }
+    Lambda { npus: topology.npus.iter().map(|npu| npu.id).collect(), pinned: false }
 }
 
 fn pinned(topology: &Topology) -> Lambda {
     Lambda { pinned: true, ..everywhere(topology) }
-}
-
-fn suspending(topology: &Topology) -> Lambda {
-    Lambda { suspends: true, ..everywhere(topology) }
 }
 
 fn on_island(topology: &Topology, island: u16) -> Lambda {
@@ -70,12 +101,12 @@ fn feeder(topology: &Topology, lcore: LcoreId) -> Option<LcoreId> {
 }
 
 /// Plans a layout, and follows from every lcore the way of every lambda's frames and calls to whom it belongs.
-fn plan(topology: &Topology, lambdas: &[Lambda]) -> Layout {
-    let layout = Layout::plan(topology, lambdas);
+fn plan(topology: &Topology, lambdas: &[Lambda]) -> Planned {
+    let layout = Layout::plan(topology);
+    let layout = Planned { links: layout.links().to_vec(), lambdas: lambdas.to_vec(), layout };
     let links: BTreeSet<_> = layout.links.iter().collect();
     assert_eq!(links.len(), layout.links.len(), "a link twice");
     assert!(layout.links.iter().all(|link| link.client != link.server), "a link to itself");
-    let calls = lambdas.iter().any(|lambda| lambda.suspends);
     for (at, lambda) in lambdas.iter().enumerate() {
         let workers = || topology.lcores.workers.iter().map(|worker| worker.id);
         let owners: Vec<LcoreId> = workers().filter(|&lcore| layout.has(lcore, at)).collect();
@@ -101,11 +132,6 @@ fn plan(topology: &Topology, lambdas: &[Lambda]) -> Layout {
                         hops += 1;
                         assert!(hops <= 2, "lambda {at} from {start} goes round");
                     }
-                    // An NPU without a way to call has no lambda that would.
-                    Place::Here if !polls && !topology.dispatchers.is_empty() && hops == 0 => {
-                        assert!(!calls, "a call of lambda {at} from {start} would run there");
-                        break;
-                    }
                     place => {
                         let expected = if at_dispatcher { Place::Dispatcher } else { Place::Here };
                         assert_eq!(place, expected, "lambda {at} from {start} at {here}");
@@ -129,18 +155,27 @@ fn plan(topology: &Topology, lambdas: &[Lambda]) -> Layout {
 #[test]
 fn run_to_completion_shares_only_what_is_pinned() {
     let topology = topology("", 4);
-    let layout = plan(&topology, &[everywhere(&topology), suspending(&topology)]);
-    assert_eq!(layout.links, []);
+    let peer = |client, server| link(client, server, LinkKind::Peer);
+    // Links are there whether something is pinned or not: it may be later.
+    let links = [peer(1, 2), peer(1, 3), peer(2, 1), peer(2, 3), peer(3, 1), peer(3, 2)];
+    let layout = plan(&topology, &[everywhere(&topology), everywhere(&topology)]);
+    assert_eq!(layout.links, links);
     assert_eq!(layout.places(lcore(2)), [Place::Here; 2]);
     // Pinned ones are dealt out in turn, the first of these to the second lcore.
     let layout = plan(&topology, &[everywhere(&topology), pinned(&topology), pinned(&topology)]);
-    let peer = |client, server| link(client, server, LinkKind::Peer);
-    assert_eq!(layout.links, [peer(1, 2), peer(1, 3), peer(2, 3), peer(3, 2)]);
+    assert_eq!(layout.links, links);
     assert_eq!(layout.places(lcore(1)), [Place::Here, Place::Client(0), Place::Client(1)]);
-    assert_eq!(layout.places(lcore(2)), [Place::Here, Place::Here, Place::Client(0)]);
-    assert_eq!(layout.places(lcore(3)), [Place::Here, Place::Client(0), Place::Here]);
+    assert_eq!(layout.places(lcore(2)), [Place::Here, Place::Here, Place::Client(1)]);
+    assert_eq!(layout.places(lcore(3)), [Place::Here, Place::Client(1), Place::Here]);
     assert_eq!([1, 2, 3].map(|id| layout.has(lcore(id), 2)), [false, false, true]);
     assert!(!layout.has(lcore(1), 99) && !layout.has(lcore(99), 0));
+}
+
+#[test]
+fn one_lcore_needs_no_links() {
+    let topology = topology("", 2);
+    let layout = plan(&topology, &[everywhere(&topology), pinned(&topology)]);
+    assert_eq!((layout.links.len(), layout.places(lcore(1))), (0, vec![Place::Here; 2]));
 }
 
 #[test]
@@ -148,7 +183,7 @@ fn lambdas_of_an_island_are_reached_from_the_others() {
     let text = "[[islands]]\nname = \"a\"\nnpus = [1, 2]\n[[islands]]\nname = \"b\"\nnpus = [3]\n";
     let topology = topology(text, 4);
     let layout = plan(&topology, &[on_island(&topology, 0), on_island(&topology, 1)]);
-    assert_eq!(layout.places(lcore(1)), [Place::Here, Place::Client(0)]);
+    assert_eq!(layout.places(lcore(1)), [Place::Here, Place::Client(1)]);
     assert_eq!(layout.places(lcore(3)), [Place::Client(0), Place::Here]);
 }
 
@@ -156,35 +191,30 @@ fn lambdas_of_an_island_are_reached_from_the_others() {
 fn one_dispatcher_feeds_its_npus() {
     let topology = topology(DISPATCHER, 5);
     let feeds = [2, 3, 4].map(|server| link(1, server, LinkKind::Feed));
+    // Every NPU can reach the dispatcher: something that calls may come.
+    let calls = [2, 3, 4].map(|client| link(client, 1, LinkKind::Calls));
     let layout = plan(&topology, &[everywhere(&topology), pinned(&topology)]);
-    assert_eq!(layout.links, feeds);
+    assert_eq!(layout.links, [&feeds[..], &calls].concat());
     assert_eq!(layout.places(lcore(1)), [Place::Dispatcher; 2]);
     assert!(layout.has(lcore(1), 1) && !layout.has(lcore(2), 1));
-    // One that calls: every NPU can reach the dispatcher.
-    let layout = plan(&topology, &[everywhere(&topology), suspending(&topology), pinned(&topology)]);
-    let calls = [2, 3, 4].map(|client| link(client, 1, LinkKind::Calls));
-    assert_eq!(layout.links, [&feeds[..], &calls].concat());
-    assert_eq!(layout.places(lcore(3)), [Place::Client(0); 3]);
+    assert_eq!(layout.places(lcore(3)), [Place::Client(0); 2]);
     assert_eq!(layout.clients(lcore(3)), [calls[1]]);
+    assert_eq!(layout.layout.servers(lcore(1)), calls);
 }
 
 #[test]
 fn a_dispatcher_with_its_npu_beside_it_needs_no_link() {
     let topology = topology(DISPATCHER, 2);
-    let layout = plan(&topology, &[everywhere(&topology), suspending(&topology), pinned(&topology)]);
+    let layout = plan(&topology, &[everywhere(&topology), pinned(&topology)]);
     assert_eq!(layout.links, []);
-    assert_eq!(layout.places(lcore(1)), [Place::Dispatcher; 3]);
+    assert_eq!(layout.places(lcore(1)), [Place::Dispatcher; 2]);
 }
 
 #[test]
 fn two_dispatchers_pass_on_what_is_not_theirs() {
     let topology = topology(TWO_DISPATCHERS, 6);
-    let lambdas = [
-        everywhere(&topology),
-        on_island(&topology, 0),
-        on_island(&topology, 1),
-        Lambda { suspends: true, ..pinned(&topology) },
-    ];
+    let lambdas =
+        [everywhere(&topology), on_island(&topology, 0), on_island(&topology, 1), pinned(&topology)];
     let layout = plan(&topology, &lambdas);
     let (first, second) = (lcore(1), lcore(4));
     assert_eq!([0, 1, 2, 3].map(|at| layout.has(first, at)), [true, true, false, false]);
@@ -201,16 +231,6 @@ fn two_dispatchers_pass_on_what_is_not_theirs() {
 }
 
 #[test]
-fn a_dispatcher_may_share_its_lcore_with_anothers_npu() {
-    let topology = topology(CROSSED, 4);
-    let layout = plan(&topology, &[everywhere(&topology), suspending(&topology), on_island(&topology, 1)]);
-    let ends = layout.clients(lcore(1));
-    assert_eq!(ends, [link(1, 3, LinkKind::Feed)]);
-    assert_eq!(layout.places(lcore(1)), [Place::Dispatcher; 3]);
-    assert_eq!(layout.places(lcore(3))[..2], [Place::Dispatcher; 2]);
-}
-
-#[test]
 fn every_way_leads_to_an_owner() {
     for text in ["", DISPATCHER, TWO_DISPATCHERS, CROSSED] {
         for cpus in if text.len() > DISPATCHER.len() { 6..=6 } else { 1..=8 } {
@@ -219,14 +239,10 @@ fn every_way_leads_to_an_owner() {
             let lambdas: Vec<Lambda> = (0..24u16)
                 .map(|at| Lambda {
                     pinned: at % 2 == 1,
-                    suspends: at % 4 >= 2,
                     ..if at % 3 == 0 { everywhere(&topology) } else { on_island(&topology, at % islands) }
                 })
                 .collect();
             plan(&topology, &lambdas);
-            let quiet: Vec<Lambda> =
-                lambdas.into_iter().map(|lambda| Lambda { suspends: false, ..lambda }).collect();
-            plan(&topology, &quiet);
         }
     }
 }

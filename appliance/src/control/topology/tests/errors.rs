@@ -287,7 +287,10 @@ fn rule_errors() {
         one(&errors(&format!("{PORT}{LAMBDA}[[rules]]\nlambda = \"ecko\"\n"))),
         "9: rule 1 (lambda \"ecko\"): no lambda \"ecko\": did you mean \"echo\"?"
     );
-    assert_eq!(rule("port = \"wire\""), format!("10: {start} no port \"wire\": there are \"p0\""));
+    assert_eq!(
+        rule("port = \"wire\""),
+        format!("10: {start} no port \"wire\": there are \"p0\", \"gateway\"")
+    );
     assert_eq!(rule("vlan = 4095"), format!("10: {start} vlan: 4095: allowed are 0–4094 and \"untagged\""));
     assert_eq!(
         rule("source = \"10.1.0.0/8\""),

@@ -1,0 +1,288 @@
+//! Lists of system calls.
+
+use libc::{
+    FIOCLEX, FIONBIO, FIONREAD, PR_CAPBSET_READ, PR_GET_DUMPABLE, PR_GET_NAME, PR_GET_NO_NEW_PRIVS,
+    PR_GET_SECCOMP, PR_SET_NAME, PR_SET_VMA, SIOCETHTOOL, SIOCGIFFLAGS, SIOCGIFHWADDR, SIOCGIFINDEX,
+    SIOCGIFMTU, SIOCSIFFLAGS, TCGETS, TCGETS2, TIOCGWINSZ, c_long,
+};
+use libc::{
+    SYS_accept, SYS_accept4, SYS_acct, SYS_add_key, SYS_adjtimex, SYS_bind, SYS_brk, SYS_capget, SYS_chroot,
+    SYS_clock_adjtime, SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_clock_settime,
+    SYS_clone3, SYS_close, SYS_close_range, SYS_connect, SYS_copy_file_range, SYS_delete_module, SYS_dup,
+    SYS_dup3, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_eventfd2, SYS_execve,
+    SYS_execveat, SYS_exit, SYS_exit_group, SYS_faccessat, SYS_faccessat2, SYS_fadvise64, SYS_fallocate,
+    SYS_fchmod, SYS_fchmodat, SYS_fcntl, SYS_fdatasync, SYS_finit_module, SYS_flock, SYS_fsconfig,
+    SYS_fsmount, SYS_fsopen, SYS_fspick, SYS_fstat, SYS_fstatfs, SYS_fsync, SYS_ftruncate, SYS_futex,
+    SYS_futex_waitv, SYS_get_mempolicy, SYS_get_robust_list, SYS_getcpu, SYS_getcwd, SYS_getdents64,
+    SYS_getegid, SYS_geteuid, SYS_getgid, SYS_getgroups, SYS_getpeername, SYS_getpid, SYS_getppid,
+    SYS_getrandom, SYS_getrusage, SYS_getsockname, SYS_getsockopt, SYS_gettid, SYS_gettimeofday, SYS_getuid,
+    SYS_init_module, SYS_io_uring_setup, SYS_kexec_file_load, SYS_kexec_load, SYS_keyctl, SYS_linkat,
+    SYS_listen, SYS_lseek, SYS_madvise, SYS_mbind, SYS_membarrier, SYS_memfd_create, SYS_mincore,
+    SYS_mkdirat, SYS_mlock, SYS_mlock2, SYS_mlockall, SYS_mount, SYS_mount_setattr, SYS_move_mount,
+    SYS_mremap, SYS_msync, SYS_munlock, SYS_munmap, SYS_nanosleep, SYS_newfstatat, SYS_open_by_handle_at,
+    SYS_open_tree, SYS_openat, SYS_openat2, SYS_perf_event_open, SYS_pidfd_send_signal, SYS_pipe2,
+    SYS_pivot_root, SYS_ppoll, SYS_pread64, SYS_preadv, SYS_process_vm_readv, SYS_process_vm_writev,
+    SYS_pselect6, SYS_ptrace, SYS_pwrite64, SYS_pwritev, SYS_quotactl, SYS_read, SYS_readlinkat, SYS_readv,
+    SYS_reboot, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg, SYS_renameat2, SYS_request_key, SYS_restart_syscall,
+    SYS_rseq, SYS_rt_sigaction, SYS_rt_sigpending, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigsuspend,
+    SYS_rt_sigtimedwait, SYS_sched_getaffinity, SYS_sched_getparam, SYS_sched_getscheduler,
+    SYS_sched_setaffinity, SYS_sched_yield, SYS_sendfile, SYS_sendmmsg, SYS_sendmsg, SYS_sendto,
+    SYS_set_mempolicy, SYS_set_robust_list, SYS_set_tid_address, SYS_setdomainname, SYS_sethostname,
+    SYS_setns, SYS_setsockopt, SYS_settimeofday, SYS_shutdown, SYS_sigaltstack, SYS_signalfd4, SYS_statfs,
+    SYS_statx, SYS_swapoff, SYS_swapon, SYS_sysinfo, SYS_timerfd_create, SYS_timerfd_gettime,
+    SYS_timerfd_settime, SYS_times, SYS_umask, SYS_umount2, SYS_uname, SYS_unlinkat, SYS_unshare,
+    SYS_userfaultfd, SYS_utimensat, SYS_wait4, SYS_waitid, SYS_write, SYS_writev,
+};
+#[cfg(target_arch = "x86_64")]
+use libc::{
+    SYS_access, SYS_chmod, SYS_dup2, SYS_epoll_create, SYS_epoll_wait, SYS_eventfd, SYS_getdents, SYS_ioperm,
+    SYS_iopl, SYS_link, SYS_lstat, SYS_mkdir, SYS_modify_ldt, SYS_open, SYS_pipe, SYS_poll, SYS_readlink,
+    SYS_rename, SYS_renameat, SYS_rmdir, SYS_select, SYS_stat, SYS_time, SYS_unlink,
+};
+
+/// What every running appliance may call with any arguments.
+pub(super) const ALLOWED: &[c_long] = &[
+    // Frames, connections, files, by descriptors that are open.
+    SYS_read,
+    SYS_write,
+    SYS_readv,
+    SYS_writev,
+    SYS_pread64,
+    SYS_pwrite64,
+    SYS_preadv,
+    SYS_pwritev,
+    SYS_close,
+    SYS_close_range,
+    SYS_dup,
+    SYS_dup3,
+    SYS_fcntl,
+    SYS_pipe2,
+    SYS_eventfd2,
+    SYS_epoll_create1,
+    SYS_epoll_ctl,
+    SYS_epoll_pwait,
+    SYS_epoll_pwait2,
+    SYS_ppoll,
+    SYS_pselect6,
+    SYS_timerfd_create,
+    SYS_timerfd_settime,
+    SYS_timerfd_gettime,
+    SYS_signalfd4,
+    // Sockets; which kinds can be made is in the rules.
+    SYS_bind,
+    SYS_listen,
+    SYS_accept,
+    SYS_accept4,
+    SYS_connect,
+    SYS_shutdown,
+    SYS_sendto,
+    SYS_sendmsg,
+    SYS_sendmmsg,
+    SYS_recvfrom,
+    SYS_recvmsg,
+    SYS_recvmmsg,
+    SYS_getsockname,
+    SYS_getpeername,
+    SYS_getsockopt,
+    SYS_setsockopt,
+    // The state folder, certificates, users, name service.
+    SYS_openat,
+    SYS_lseek,
+    SYS_fstat,
+    SYS_newfstatat,
+    SYS_statx,
+    SYS_statfs,
+    SYS_fstatfs,
+    SYS_faccessat,
+    SYS_faccessat2,
+    SYS_readlinkat,
+    SYS_getdents64,
+    SYS_getcwd,
+    SYS_mkdirat,
+    SYS_unlinkat,
+    SYS_renameat2,
+    SYS_linkat,
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_ftruncate,
+    SYS_fallocate,
+    SYS_fsync,
+    SYS_fdatasync,
+    SYS_fadvise64,
+    SYS_flock,
+    SYS_copy_file_range,
+    SYS_sendfile,
+    SYS_utimensat,
+    SYS_umask,
+    // Memory: regions that grow, code of lambdas, hugepages. What may be executed is in the rules.
+    SYS_brk,
+    SYS_munmap,
+    SYS_mremap,
+    SYS_madvise,
+    SYS_msync,
+    SYS_mincore,
+    SYS_mlock,
+    SYS_mlock2,
+    SYS_munlock,
+    SYS_mlockall,
+    SYS_memfd_create,
+    SYS_mbind,
+    SYS_get_mempolicy,
+    SYS_set_mempolicy,
+    SYS_membarrier,
+    // Threads, time, signals.
+    SYS_futex,
+    SYS_set_robust_list,
+    SYS_get_robust_list,
+    SYS_rseq,
+    SYS_set_tid_address,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_sched_yield,
+    SYS_sched_getaffinity,
+    SYS_sched_setaffinity,
+    SYS_sched_getparam,
+    SYS_sched_getscheduler,
+    SYS_getcpu,
+    SYS_gettid,
+    SYS_getpid,
+    SYS_getppid,
+    SYS_getuid,
+    SYS_geteuid,
+    SYS_getgid,
+    SYS_getegid,
+    SYS_getgroups,
+    SYS_capget,
+    SYS_getrusage,
+    SYS_times,
+    SYS_uname,
+    SYS_sysinfo,
+    SYS_getrandom,
+    SYS_clock_gettime,
+    SYS_clock_getres,
+    SYS_clock_nanosleep,
+    SYS_nanosleep,
+    SYS_gettimeofday,
+    SYS_restart_syscall,
+    SYS_rt_sigaction,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_rt_sigsuspend,
+    SYS_rt_sigtimedwait,
+    SYS_rt_sigpending,
+    SYS_sigaltstack,
+    // Helper processes that were started before: how they ended, and ending them by their descriptors.
+    SYS_wait4,
+    SYS_waitid,
+    SYS_pidfd_send_signal,
+    // Not refused here, but answered below.
+    SYS_clone3,
+    SYS_openat2,
+    SYS_io_uring_setup,
+    SYS_futex_waitv,
+];
+
+/// The older calls for the same, which other machines do not have.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ALLOWED_HERE: &[c_long] = &[
+    SYS_open,
+    SYS_stat,
+    SYS_lstat,
+    SYS_access,
+    SYS_readlink,
+    SYS_getdents,
+    SYS_mkdir,
+    SYS_rmdir,
+    SYS_unlink,
+    SYS_rename,
+    SYS_renameat,
+    SYS_link,
+    SYS_chmod,
+    SYS_poll,
+    SYS_select,
+    SYS_epoll_create,
+    SYS_epoll_wait,
+    SYS_eventfd,
+    SYS_pipe,
+    SYS_dup2,
+    SYS_time,
+];
+#[cfg(target_arch = "aarch64")]
+pub(super) const ALLOWED_HERE: &[c_long] = &[
+    // renameat, which the C library has and the crate libc does not name.
+    38,
+];
+
+/// What only somebody calls who has taken the process over.
+pub(super) const HOSTILE: &[c_long] = &[
+    SYS_execve,
+    SYS_execveat,
+    SYS_ptrace,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_chroot,
+    SYS_fsopen,
+    SYS_fsconfig,
+    SYS_fsmount,
+    SYS_fspick,
+    SYS_move_mount,
+    SYS_open_tree,
+    SYS_mount_setattr,
+    SYS_setns,
+    SYS_unshare,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_kexec_load,
+    SYS_kexec_file_load,
+    SYS_reboot,
+    SYS_swapon,
+    SYS_swapoff,
+    SYS_keyctl,
+    SYS_add_key,
+    SYS_request_key,
+    SYS_perf_event_open,
+    SYS_userfaultfd,
+    SYS_open_by_handle_at,
+    SYS_settimeofday,
+    SYS_clock_settime,
+    SYS_adjtimex,
+    SYS_clock_adjtime,
+    SYS_sethostname,
+    SYS_setdomainname,
+    SYS_acct,
+    SYS_quotactl,
+];
+
+/// The same, where there are such calls.
+#[cfg(target_arch = "x86_64")]
+pub(super) const HOSTILE_HERE: &[c_long] = &[SYS_iopl, SYS_ioperm, SYS_modify_ldt];
+#[cfg(target_arch = "aarch64")]
+pub(super) const HOSTILE_HERE: &[c_long] = &[];
+
+/// What libraries try first, with something else in reserve.
+pub(super) const ABSENT: &[c_long] = &[SYS_clone3, SYS_openat2, SYS_io_uring_setup, SYS_futex_waitv];
+
+/// ioctls of every appliance: is it a terminal, may it block, how much is there to read.
+pub(super) const IOCTLS: &[u64] = &[TCGETS, TCGETS2, TIOCGWINSZ, FIONBIO, FIONREAD, FIOCLEX];
+
+/// Those about interfaces. Setting flags takes a tap down when it closes, if the kernel lets it.
+pub(super) const INTERFACE_IOCTLS: &[u64] =
+    &[SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFINDEX, SIOCGIFMTU, SIOCGIFHWADDR, SIOCETHTOOL];
+
+/// The letter of vhost's, in the second byte.
+pub(super) const VHOST_IOCTLS: u64 = 0xAF00;
+
+/// prctl that names threads and memory, or asks.
+pub(super) const PRCTLS: &[u64] = &[
+    PR_SET_NAME as u64,
+    PR_GET_NAME as u64,
+    PR_SET_VMA as u64,
+    PR_GET_DUMPABLE as u64,
+    PR_CAPBSET_READ as u64,
+    PR_GET_NO_NEW_PRIVS as u64,
+    PR_GET_SECCOMP as u64,
+];
