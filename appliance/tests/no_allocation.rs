@@ -10,6 +10,7 @@ use lnic::frame::Frame as _;
 use lnic::path::Stock;
 use lnic_wire::rpc::{self, Header, Kind, Tlv};
 use support::caller::framed;
+use support::fleet::Fleet;
 use support::frames::*;
 use support::lab::{Deployed, Lab, Setup};
 use support::messages::MessageSetup;
@@ -178,4 +179,53 @@ fn messages_allocate_nothing() {
 fn nor_do_messages_over_links() {
     watch_messages(Setup { npu_here: false, npus: 2, ..Setup::dispatcher() });
     watch_messages(Setup { npus: 1, ..Setup::dispatcher() });
+}
+
+/// Lambdas are taken in, led to and given back: lcores move boxes, and allocate and free nothing, whatever they do beside it.
+#[test]
+fn nor_does_what_control_commands() {
+    for arrangement in support::fleet::ALL {
+        let mut fleet = Fleet::new(arrangement);
+        let module = support::lab::built("echo");
+        let wanted = [0, 1].map(|turn| {
+            let slots = if turn == 0 { (2, 4096) } else { (0, 0) };
+            fleet.wanted_with("echo", 1, &module, "echo", slots)
+        });
+        let frame = rpc4(1, &[7; 64]);
+        let breaths = |fleet: &mut Fleet| {
+            for _ in 0..8 {
+                for peer in &mut fleet.peers {
+                    assert!(peer.send(&frame));
+                }
+                fleet.breathe();
+            }
+            for peer in &mut fleet.peers {
+                while peer.receive().is_some() {}
+            }
+        };
+        let mut commands = 0;
+        for turn in 0..40 {
+            fleet.live.begin();
+            fleet.live.prepare(wanted[turn % 2].clone());
+            fleet.live.complete();
+            // Loaded, looked at, given back: control does its part between.
+            for _ in 0..6 {
+                let count = allocations(|| breaths(&mut fleet));
+                // The simulated queues grow to their size once.
+                assert!(
+                    turn < 4 || count == 0,
+                    "{count} calls of the allocator in turn {turn}, {arrangement:?}"
+                );
+                fleet.live.advance();
+            }
+            assert!(fleet.live.is_published() && fleet.live.finish(None)[0].is_ok());
+            fleet.drain();
+            let all: u64 = fleet.sum(|counters| &counters.commands);
+            // The first has none before it to give back.
+            let least = if turn == 0 { 2 } else { 3 };
+            assert!(all >= commands + least * fleet.lcores.len() as u64, "{all} commands");
+            commands = all;
+        }
+        assert_eq!(fleet.live.slots_taken(), 1);
+    }
 }

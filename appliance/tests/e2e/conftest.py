@@ -35,16 +35,17 @@ def require(condition, reason):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
 
 
-def _target():
+def target():
+    """Cargo's folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = os.environ.get("CARGO_TARGET_DIR") or os.environ.get("LNIC_TARGET_DIR") or cache / "lnic" / "target"
-    return Path(folder) / "release" / "lnic"
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")
 def binary():
     """The program."""
-    path = Path(os.environ.get("LNIC", _target()))
+    path = Path(os.environ.get("LNIC", target() / "release" / "lnic"))
     require(path.is_file(), f"no program {path}: cargo build --release, or set LNIC")
     return str(path.resolve())
 

@@ -118,6 +118,14 @@ class Lab:
         self.mac = self.appliance.stats()["ports"][0]["mac"]
         return self
 
+    def sibling(self, settings):
+        """A second appliance beside this one, on a tap of its own that nobody uses; started."""
+        folder, ports, lambdas, hugepages = self.appliance._made_of  # pylint: disable=protected-access
+        ports = [{**ports[0], "devargs": "net_tap7,iface=lnic7", "ipv4": "10.78.0.1", "ipv6": "fd78::1"}]
+        sibling = Appliance(self.appliance.binary, self.nic, folder, ports, lambdas, hugepages, settings)
+        self._stack.callback(sibling.close)
+        return sibling.start()
+
     def wire(self):
         """The peer's end of the wire, for raw frames."""
         return Wire(self.peer, INTERFACE)

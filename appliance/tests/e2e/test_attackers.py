@@ -130,7 +130,7 @@ def test_a_lambda_that_calls_itself_ends(lab, wire):
 
 
 def test_a_flood_of_log_lines_is_limited_and_escaped(lab, wire):
-    lines = f"lambda {lab.ids['chatter']} says: "
+    lines = 'lambda "chatter" says: '
     start = time.monotonic()
     replies = hostile.waves(lab, wire, lab.ids, "chatter", b"")
     assert hostile.statuses(replies) == {lambda_rpc.OK: WAVE * WAVES}

@@ -176,7 +176,7 @@ def test_a_quota_that_is_exceeded_is_named(refused, hostile_lambdas):
         {"[tenants]": {"name": "acme", "imem_mib": 1}},
         checked='tenant "acme": ',
     )
-    assert 'lambda "two": ' in error and "bytes of imem wanted" in error
+    assert 'lambda "two.acme": ' in error and "bytes of imem wanted" in error
     assert 'tenant "acme" uses ' in error and "of its quota of 1048576" in error
 
 

@@ -3,6 +3,7 @@
 use lnic_message::client::{Config, Event, Machine, Reply, RequestId, RequestOptions};
 use lnic_wire::rpc::{Header, Status};
 
+use super::fleet::Fleet;
 use super::frames::*;
 use super::lab::Lab;
 
@@ -17,6 +18,74 @@ pub struct Weather {
     pub reorder: f64,
     /// One bit of it is flipped.
     pub corrupt: f64,
+}
+
+/// A simulated appliance, as callers see it.
+pub trait World {
+    /// The time.
+    fn peek_ns(&self) -> u64;
+    /// Lets time pass.
+    fn pass_ns(&self, ns: u64);
+    /// Sends it a frame. False if the pool is empty.
+    fn send(&mut self, frame: &[u8]) -> bool;
+    /// Breathes until nothing is left to do.
+    fn work(&mut self);
+    /// What it sent.
+    fn sent(&mut self) -> Vec<Vec<u8>>;
+    /// When it has something to do by itself.
+    fn deadline_ns(&self) -> Option<u64>;
+}
+
+impl World for Lab {
+    fn peek_ns(&self) -> u64 {
+        self.clock.peek_ns()
+    }
+
+    fn pass_ns(&self, ns: u64) {
+        self.clock.pass(ns);
+    }
+
+    fn send(&mut self, frame: &[u8]) -> bool {
+        self.peers[0].send(frame)
+    }
+
+    fn work(&mut self) {
+        self.settle();
+    }
+
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        self.received(0)
+    }
+
+    fn deadline_ns(&self) -> Option<u64> {
+        self.next_deadline_ns()
+    }
+}
+
+impl World for Fleet {
+    fn peek_ns(&self) -> u64 {
+        self.clock.peek_ns()
+    }
+
+    fn pass_ns(&self, ns: u64) {
+        self.clock.pass(ns);
+    }
+
+    fn send(&mut self, frame: &[u8]) -> bool {
+        self.peers[0].send(frame)
+    }
+
+    fn work(&mut self) {
+        self.settle();
+    }
+
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        self.received(0)
+    }
+
+    fn deadline_ns(&self) -> Option<u64> {
+        self.next_deadline_ns()
+    }
 }
 
 /// A client at the peer's address, with a UDP port of its own.
@@ -42,7 +111,7 @@ impl Caller {
 
     pub fn request(
         &mut self,
-        lab: &Lab,
+        lab: &impl World,
         lambda: u32,
         payload: Vec<u8>,
         options: RequestOptions,
@@ -51,13 +120,13 @@ impl Caller {
     }
 
     /// Sends a request and returns the status and payload of its reply.
-    pub fn ask(&mut self, lab: &mut Lab, lambda: u32, payload: &[u8]) -> (Status, Vec<u8>) {
+    pub fn ask(&mut self, lab: &mut impl World, lambda: u32, payload: &[u8]) -> (Status, Vec<u8>) {
         self.ask_with(lab, lambda, payload, RequestOptions::default())
     }
 
     pub fn ask_with(
         &mut self,
-        lab: &mut Lab,
+        lab: &mut impl World,
         lambda: u32,
         payload: &[u8],
         options: RequestOptions,
@@ -81,19 +150,19 @@ impl Caller {
     }
 
     /// Sends what is due, up to a burst. True if there was anything.
-    pub fn transmit(&mut self, lab: &mut Lab) -> bool {
+    pub fn transmit(&mut self, lab: &mut impl World) -> bool {
         let mut buffer = [0; 1500];
         let mut any = false;
         for _ in 0..32 {
             let Some(bytes) = self.machine.poll_transmit(now_us(lab), &mut buffer) else { break };
             any = true;
-            assert!(lab.peers[0].send(&framed(self.port, &buffer[..bytes])), "the pool is empty");
+            assert!(lab.send(&framed(self.port, &buffer[..bytes])), "the pool is empty");
         }
         any
     }
 
     /// Takes the datagrams for its port out of frames.
-    pub fn receive(&mut self, lab: &Lab, frames: &[Vec<u8>]) {
+    pub fn receive(&mut self, lab: &impl World, frames: &[Vec<u8>]) {
         let mine = frames.iter().filter_map(|frame| datagram(frame)).filter(|(port, _)| *port == self.port);
         let mut datagrams: Vec<Vec<u8>> = mine.map(|(_, bytes)| bytes.to_vec()).collect();
         for at in 1..datagrams.len() {
@@ -117,8 +186,8 @@ impl Caller {
     }
 }
 
-pub fn now_us(lab: &Lab) -> u64 {
-    lab.clock.peek_ns() / 1000
+pub fn now_us(lab: &impl World) -> u64 {
+    lab.peek_ns() / 1000
 }
 
 /// A datagram in a frame to the appliance.
@@ -145,8 +214,8 @@ pub fn headers(frames: &[Vec<u8>]) -> Vec<Header> {
 }
 
 /// Lets callers and appliance speak, in virtual time, until every request has ended.
-pub fn converse(lab: &mut Lab, callers: &mut [&mut Caller]) {
-    let until_ns = lab.clock.peek_ns() + 300_000_000_000;
+pub fn converse(lab: &mut impl World, callers: &mut [&mut Caller]) {
+    let until_ns = lab.peek_ns() + 300_000_000_000;
     loop {
         step(lab, callers);
         // What ends a request is said at once: words like ACKs go out before this returns.
@@ -154,20 +223,20 @@ pub fn converse(lab: &mut Lab, callers: &mut [&mut Caller]) {
         if !open {
             return;
         }
-        assert!(lab.clock.peek_ns() < until_ns, "a request that does not end");
+        assert!(lab.peek_ns() < until_ns, "a request that does not end");
         pass(lab, callers);
     }
 }
 
 /// Everybody says what is due now.
-pub fn step(lab: &mut Lab, callers: &mut [&mut Caller]) {
+pub fn step(lab: &mut impl World, callers: &mut [&mut Caller]) {
     loop {
         let mut any = false;
         for caller in callers.iter_mut() {
             any |= caller.transmit(lab);
         }
-        lab.settle();
-        let frames = lab.received(0);
+        lab.work();
+        let frames = lab.sent();
         for caller in callers.iter_mut() {
             caller.receive(lab, &frames);
         }
@@ -178,9 +247,9 @@ pub fn step(lab: &mut Lab, callers: &mut [&mut Caller]) {
 }
 
 /// Lets time pass until somebody has something to do.
-pub fn pass(lab: &Lab, callers: &[&mut Caller]) {
-    let now_ns = lab.clock.peek_ns();
+pub fn pass(lab: &impl World, callers: &[&mut Caller]) {
+    let now_ns = lab.peek_ns();
     let callers = callers.iter().filter_map(|caller| caller.machine.timeout_us());
-    let next_ns = callers.map(|us| us * 1000).chain(lab.next_deadline_ns()).min().unwrap_or(now_ns);
-    lab.clock.pass(next_ns.saturating_sub(now_ns).max(20_000));
+    let next_ns = callers.map(|us| us * 1000).chain(lab.deadline_ns()).min().unwrap_or(now_ns);
+    lab.pass_ns(next_ns.saturating_sub(now_ns).max(20_000));
 }

@@ -16,7 +16,7 @@ use lnic::matcher::{Directory, Table};
 use lnic::observe::DropReason;
 use lnic::observe::counters::LcoreCounters;
 use lnic::parser::Interface;
-use lnic::path::{Attachment, Dispatcher, Feed, Mail, Parts, Path, Place, Role, Stock};
+use lnic::path::{Attachment, Command, Dispatcher, Feed, Mail, Parts, Path, Place, Role, Stock};
 use lnic::port::sim::{SimFrame, SimPeer, SimPool, SimPort};
 use lnic::port::{Capabilities, Port};
 
@@ -129,7 +129,7 @@ pub struct Lab {
     /// Those of the lcores in `npus`.
     pub npu_counters: Vec<Arc<LcoreCounters>>,
     pub quarantine: Arc<Quarantine>,
-    pub mail: Mail,
+    pub mail: Mail<SimFrame>,
     pub host: HostSide,
     pub clock: SimClock,
     made: Vec<Made>,
@@ -200,7 +200,7 @@ impl Lab {
         let table = Arc::new(Table::build(rules).expect("rules"));
         let directory = Arc::new(Directory::new(made.iter().map(|made| (made.id, made.reference))));
         let quarantine = Arc::new(Quarantine::new(made.len(), setup.failures, 1_000_000_000));
-        let mail = Mail::new(made.len());
+        let mail = Mail::new(made.len(), None);
         let parts = |ports: Vec<Option<Box<dyn Port<SimFrame>>>>, npu: Npu| Parts {
             ports,
             attachments: attachments.clone(),
@@ -217,6 +217,7 @@ impl Lab {
             fuel_per_us: 1_000,
             messages: None,
             counters: Arc::new(LcoreCounters::new(made.len())),
+            mail: Mail::new(1, None),
         };
         let stocked = |at: usize| {
             let id = NpuId::new(at as u16);
@@ -251,7 +252,7 @@ impl Lab {
             parts.places = vec![Place::Dispatcher; made.len()];
             let all = NpuSet::all(feeds.len());
             let mut dispatcher =
-                Dispatcher::new(limits, feeds, made.len(), mail.clone(), Arc::clone(&quarantine));
+                Dispatcher::new(limits, feeds, made.len(), Arc::clone(&mail.lost), Arc::clone(&quarantine));
             for made in &made {
                 let lambda = &made.lambda;
                 let share = Share {
@@ -261,13 +262,14 @@ impl Lab {
                     npus: all,
                     pinned: lambda.pinned,
                 };
-                let held = lambda.pinned.then(|| made.load(NpuId::new(0)));
-                dispatcher.deploy(made.reference, share, held).expect("share");
+                let mut held = lambda.pinned.then(|| made.load(NpuId::new(0)));
+                dispatcher.deploy(made.reference, share, &mut held).expect("share");
             }
             parts.dispatcher = Some(dispatcher);
         }
         parts.clients = clients;
         parts.servers = servers;
+        parts.mail = mail.clone();
         parts.messages = setup.messages.map(|messages| messages.make(&made, &pool));
         let counters = Arc::clone(&parts.counters);
         let breath = Breath::new(Path::new(parts, setup.clock.clone()), Arc::clone(&counters));
@@ -280,8 +282,8 @@ impl Lab {
         let lost: Vec<LambdaSlot> = std::iter::from_fn(|| self.mail.lost.pop()).collect();
         for slot in &lost {
             let made = &self.made[slot.index()];
-            let order = lnic::path::Order::Fresh(made.reference, made.load(NpuId::new(0)));
-            assert!(self.mail.orders.push(order).is_ok());
+            let fresh = Command::Fresh(made.reference, made.load(NpuId::new(0)));
+            assert!(self.mail.commands.push(fresh).is_ok());
         }
         lost.len()
     }
@@ -289,7 +291,7 @@ impl Lab {
     /// An NPU's lcore dies with all that is on it, and control says so.
     pub fn kill(&mut self, at: usize, npu: u16) {
         drop(self.npus[at].take());
-        assert!(self.mail.orders.push(lnic::path::Order::Dead(NpuId::new(npu))).is_ok());
+        assert!(self.mail.commands.push(Command::Dead(NpuId::new(npu))).is_ok());
     }
 
     /// Sends one frame to the wire port and returns what comes back there.

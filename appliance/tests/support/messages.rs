@@ -49,7 +49,7 @@ impl MessageSetup {
     pub fn make(self, lambdas: &[Made], pool: &SimPool) -> Messages<SimFrame> {
         let slots = (0u16..).zip(lambdas).map(|(tenant, made)| LambdaSlots {
             id: made.id,
-            lambda: made.reference.slot,
+            lambda: made.reference,
             tenant: TenantId(tenant),
             slots: slots(made),
             address: made.area.map_or(0, |area| area.address),
@@ -57,7 +57,7 @@ impl MessageSetup {
         });
         Messages::new(
             Server::new(self.limits, [7; 16], EPOCH),
-            MessageSlots::new(slots.collect(), RETRY_US),
+            MessageSlots::new(slots.collect(), lambdas.len(), RETRY_US),
             Box::new(Frames::of(pool)),
             self.running,
             None,
@@ -81,10 +81,10 @@ thread_local! {
 }
 
 /// Frames of one of this thread's pools.
-struct Frames(u64);
+pub struct Frames(u64);
 
 impl Frames {
-    fn of(pool: &SimPool) -> Self {
+    pub fn of(pool: &SimPool) -> Self {
         POOLS.with_borrow_mut(|pools| {
             let number = pools.last_key_value().map_or(0, |(last, _)| last + 1);
             pools.insert(number, pool.clone());
