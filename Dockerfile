@@ -7,9 +7,11 @@
 # It runs as the user lnic. The three capabilities are on the binary, which therefore does not start without them, and
 # with no-new-privileges only where the runtime makes them ambient, as podman does. NET_ADMIN makes taps and sets
 # addresses and promiscuous mode, NET_RAW opens packet sockets, IPC_LOCK pins hugepages and AF_XDP's memory beyond the
-# container's memlock limit. Hugepages need a hugetlbfs mount that the user 10001 may write. Without them lnic runs on
+# container's memlock limit. Once it has started, it gives up those that its ports' drivers do not need while they run, and
+# says what it kept. Hugepages need a hugetlbfs mount that the user 10001 may write. Without them lnic runs on
 # 4 KiB pages.
 #
+# What is deployed lies in the volume /var/lib/lnic and outlives the container if that does: --volume lnic:/var/lib/lnic.
 # A configuration of one's own is mounted at /etc/lnic. Physical cards need their drivers:
 #   docker build --build-arg DRIVERS="librte-net-i40e23 librte-net-ice23 librte-net-mlx5-23" …
 #
@@ -25,14 +27,18 @@ RUN --mount=type=bind,source=scripts,target=/mnt/scripts \
     && apt-get install -y -qq --no-install-recommends libcap2-bin ${DRIVERS} \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /run/lnic --shell /usr/sbin/nologin lnic \
-    && install -d -o lnic -g lnic /run/lnic
+    && install -d -o lnic -g lnic /run/lnic \
+    && install -d -o lnic -g lnic -m 700 /var/lib/lnic
 COPY configs /etc/lnic
 # In the repository lambdas lie beside the configurations.
 RUN sed -i 's|"\.\./lambdas/|"/usr/share/lnic/lambdas/|' /etc/lnic/*.toml
+# A volume made for it gets the folder's owner and mode.
+VOLUME /var/lib/lnic
 LABEL org.opencontainers.image.title="lnic" \
       org.opencontainers.image.description="A SmartNIC in software: packets matched to sandboxed lambdas on DPDK" \
       org.opencontainers.image.licenses="Apache-2.0"
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["lnic", "stats"]
+# Healthy is what may get traffic: links are up, lcores breathe, and what was deployed is there again.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["lnic", "status"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["lnic"]
 CMD ["run", "/etc/lnic/tap.toml"]

@@ -11,6 +11,7 @@
 #   scale      1 to 10,000 lambdas: throughput, memory, deployment
 #   idle       CPU time of an idle appliance, latency of the request that wakes it (needs root)
 #   pmd        echo lambda against dpdk-testpmd on net_af_packet and net_tap, same frames, in turn (needs root)
+#   control    deployments through the API, while packets flow and after a restart; lambdas over HTTP against nginx (needs root)
 #   message    messages of 64 KiB and 1 MiB: against testpmd on the same PMD, nginx and Python over HTTP, and with loss (needs root)
 #
 # Every suite prints a table; --quick ends within 40 s once built; --json writes
@@ -19,7 +20,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,18s/^# \{0,1\}//p' "$0"; }
 
 suite=${1:-}
 [ $# -gt 0 ] && shift
@@ -55,6 +56,14 @@ message)
     done
     export LNIC="$CARGO_TARGET_DIR/release/lnic" MESSAGES="$CARGO_TARGET_DIR/release/examples/messages"
     exec python3 scripts/bench/message.py "$@"
+    ;;
+control)
+    [ "$(id -u)" = 0 ] || die "$suite makes network namespaces: run it as root"
+    scripts/setup.sh --build --test --bench
+    cargo build --release --locked --quiet -p lnic --bin lnic --example gateway
+    "$CARGO_TARGET_DIR/release/lnic" build lambdas/echo >/dev/null
+    export LNIC="$CARGO_TARGET_DIR/release/lnic" GATEWAY="$CARGO_TARGET_DIR/release/examples/gateway"
+    exec python3 scripts/bench/control.py "$@"
     ;;
 -h | --help) usage ;;
 *)

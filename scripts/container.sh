@@ -45,7 +45,7 @@ have buildah podman runc nsenter ip ping || die "apt-get install buildah podman 
 
 work=$(mktemp -d)
 cleanup() {
-    "${podman[@]}" rm --force --time 2 "$container" >/dev/null 2>&1 || true
+    "${podman[@]}" rm --force --volumes --time 2 "$container" >/dev/null 2>&1 || true
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -158,8 +158,14 @@ prove() {
         failed "invoke failed: $answer"
     [[ $answer == *"hello, container"* ]] || failed "echo answered: $answer"
     say "invoke: $answer"
-    "${podman[@]}" healthcheck run "$container" >/dev/null || failed "not healthy"
+    until_true 10 "${podman[@]}" healthcheck run "$container" || failed "not healthy"
     say "health check: passed"
+    # A tap that is open needs none of the rights that it was opened with.
+    if grep -Hv '^0*$' < <(sed -n 's/^CapEff:[[:space:]]*//p' /proc/"$pid"/task/*/status); then
+        failed "a thread has kept capabilities"
+    fi
+    grep -q '^Seccomp:[[:space:]]*2$' "/proc/$pid/status" || failed "system calls are not filtered"
+    say "confined: no capabilities, system calls filtered"
 
     # SIGTERM; SIGKILL after 10 s, which would be exit code 137.
     "${podman[@]}" stop --time 10 "$container" >/dev/null 2>"$work/podman.log" ||

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Shows the appliance at work: a client in a network namespace of its own pings it, calls two lambdas and measures them.
+# Shows the appliance at work: a client in a network namespace of its own pings it, calls lambdas and measures them; others are
+# deployed meanwhile.
 # Makes what it needs, leaves the host's interfaces alone, and removes everything when it ends.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -92,7 +93,8 @@ cleanup() {
 
 # The example configuration for taps, with a socket and lambdas of its own.
 configure() {
-    sed -e "s|^socket = .*|socket = \"$work/lnic.sock\"|" -e 's|"\.\./lambdas/[a-z-]*/|"|' \
+    sed -e "s|^socket = .*|socket = \"$work/lnic.sock\"|" -e "s|^state = .*|state = \"$work/state\"|" \
+        -e 's|"\.\./lambdas/[a-z-]*/|"|' \
         "$root/configs/tap.toml" >"$work/tap.toml"
     ln -s "$root/lambdas" "$work/lambdas"
     for lambda in echo web-server; do
@@ -128,6 +130,19 @@ start() {
 # A status other than OK is exit code 1: an answer too.
 answered() {
     "$@" || (($? == 1))
+}
+
+# Killed, and started again where it was.
+power_cut() {
+    show -- kill -KILL "$appliance_pid"
+    wait "$appliance_pid" 2>/dev/null || true
+    ip netns exec "$nic" setpriv --pdeathsig KILL lnic run "$work/tap.toml" >"$work/lnic.log" 2>&1 &
+    appliance_pid=$!
+    local end=$((SECONDS + 20))
+    until lnic invoke greeter --data x >/dev/null 2>&1; do
+        ((SECONDS < end)) || { cat "$work/lnic.log" >&2 && die "the appliance did not start again"; }
+        sleep 0.05
+    done
 }
 
 stop() {
@@ -178,6 +193,24 @@ answered at_client lnic invoke web-server --config tap.toml --to fd77::1 --data 
 
 heading "Latency: one client, one request at a time, through the client's kernel and a tap"
 at_client lnic bench --config tap.toml --to 10.77.0.1 --lambda echo --closed-loop 1 --bytes 64 --duration 2 --warmup 0.5
+
+heading "Deployed while packets flow: a lambda, a second generation of it, and back"
+export LNIC_SOCKET=$work/lnic.sock
+show -- lnic deploy lambdas/echo --name greeter --set entry=echo
+show -- lnic invoke greeter --data "over HTTP, through the gateway"
+at_client lnic bench --to 10.77.0.1 --lambda 1 --rate 2000 --bytes 64 --duration 2 --warmup 0 >bench.txt &
+bench=$!
+show -- lnic deploy lambdas/web-server --name greeter --set entry=web_server
+show -- lnic invoke greeter --data "GET /"
+show -- lnic rollback greeter
+show -- lnic list
+wait "$bench"
+say "Meanwhile, for those who called echo:"
+sed -n '/lost/p' bench.txt
+
+heading "Cut its power, and start it again"
+power_cut
+show -- lnic invoke greeter --data "still here"
 
 heading "What the appliance counted"
 at_client lnic stats --socket lnic.sock

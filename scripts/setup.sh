@@ -10,9 +10,10 @@ usage: scripts/setup.sh [--runtime] [--build] [--test] [--bench] [--dev]
 
 Installs, as root or through sudo, what is missing of
   --runtime  DPDK's libraries and drivers: to run lnic
-  --build    DPDK's headers, clang and lld, and Rust: to build lnic and lambdas
-  --test     testpmd, tshark, scapy, Pillow, ping and others: to run the tests and the demonstrations
-  --bench    nginx: to compare with it
+  --build    DPDK's headers, clang and lld, protoc, and Rust: to build lnic and lambdas
+  --test     testpmd, tshark, scapy, Pillow, etcd, curl, ping and others: to run the tests and the demonstrations;
+             schemathesis, which Debian lacks, in a virtual environment below the target folder
+  --bench    nginx and wrk: to compare with it
   --dev      cargo-deny: to check dependencies
 Without options: --runtime --build --test.
 END
@@ -130,6 +131,23 @@ setup_rust() {
     say "rust: $version ready"
 }
 
+# What tests need and Debian lacks, in an environment of its own. Without a network those tests are skipped.
+setup_python() {
+    local environment=$CARGO_TARGET_DIR/python
+    if [[ -x $environment/bin/schemathesis ]]; then
+        say "python: ready"
+        return
+    fi
+    say "python: installing schemathesis in $environment"
+    rm -rf "$environment"
+    /usr/bin/python3 -m venv "$environment" || die "python3 could not make $environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --timeout 20 \
+        'schemathesis>=4,<5' prometheus_client || {
+        rm -rf "$environment"
+        say "python: PyPI cannot be reached; the tests of the OpenAPI document are skipped"
+    }
+}
+
 if $runtime; then
     if installed libdpdk-dev; then # which depends on all of them
         say "runtime: ready"
@@ -145,16 +163,21 @@ if $runtime; then
     fi
 fi
 if $build; then
-    install_packages build build-essential ca-certificates clang curl libclang-dev libdpdk-dev lld pkg-config
+    # protoc makes the client of etcd; its own messages come with libprotobuf-dev.
+    install_packages build build-essential ca-certificates clang curl libclang-dev libdpdk-dev libprotobuf-dev lld \
+        pkg-config protobuf-compiler
     setup_rust
 fi
 if $test; then
-    install_packages test ca-certificates curl dpdk-dev ethtool iproute2 iputils-arping iputils-ping jq procps \
-        python3-pil python3-pytest python3-scapy shellcheck tcpdump tshark util-linux
+    # A test starts its own etcd: the package shall start none.
+    RUNLEVEL=1 install_packages test ca-certificates curl dpdk-dev ethtool etcd-server iproute2 iputils-arping \
+        iputils-ping jq openssl procps python3-pil python3-prometheus-client python3-pytest python3-scapy python3-venv \
+        shellcheck tcpdump tshark util-linux
+    setup_python
 fi
 if $bench; then
     # A benchmark starts its own: the package shall start none, on port 80.
-    RUNLEVEL=1 install_packages bench libnginx-mod-http-echo nginx-light
+    RUNLEVEL=1 install_packages bench libnginx-mod-http-echo nginx-light wrk
 fi
 if $dev; then
     if have cargo-deny; then
