@@ -25,9 +25,9 @@ pub struct AsyncRequest {
     /// Its body.
     #[serde(skip)]
     pub body: Vec<u8>,
-    /// Where its result is sent.
+    /// URL that its result is sent to, if anybody wants it.
     pub callback: Option<String>,
-    /// Its headers.
+    /// Headers that go with its result, such as `traceparent`.
     pub headers: Vec<(String, String)>,
     /// When it came, ms since 1970.
     pub received_at_ms: u64,

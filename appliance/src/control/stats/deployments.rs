@@ -286,7 +286,7 @@ impl Deployments {
             weight: source.weight,
             budget_us: source.budget_us,
             concurrency: source.concurrency.to_owned(),
-            replicas: if state.name() == State::Asleep.name() { 0 } else { source.replicas },
+            replicas: if state.sleeps() { 0 } else { source.replicas },
             islands: source.islands.clone(),
             memory_bytes: memory.filter(|(_, bytes)| *bytes > 0).collect(),
             invocations,

@@ -9,30 +9,11 @@ mod requests;
 
 use async_trait::async_trait;
 
+pub use lnic_registry::AsyncRequest;
+
 pub use callback::{CallbackError, Callbacks};
 pub use queue::MemoryQueue;
 pub use requests::{Counters, Requests, Resolver, Settings};
-
-use crate::control::plane::LambdaKey;
-
-/// A request that is done later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AsyncRequest {
-    /// Its name, for those who wait for its result.
-    pub call_id: String,
-    /// Whom it is for.
-    pub key: LambdaKey,
-    /// The request.
-    pub body: Vec<u8>,
-    /// URL that its result is sent to, if anybody wants it.
-    pub callback: Option<String>,
-    /// Headers that go with the result, such as `traceparent`.
-    pub headers: Vec<(String, String)>,
-    /// When it came, ms since 1970.
-    pub received_at_ms: u64,
-    /// How often it was begun.
-    pub attempts: u32,
-}
 
 /// Where requests are kept until they are done. It keeps what it is given: bounds are [`Requests`]'.
 #[async_trait]
