@@ -3,23 +3,32 @@
 //! A lambda is a wasm32 module that exports its linear memory (`memory`), its entry function
 //! `(i32 headers, i32 match_data) -> i32 verdict`, the globals [`EXPORT_HEAP_BASE`] and [`EXPORT_STACK_POINTER`], and a
 //! function named [`EXPORT_VERSION`] that says which ABI it was built for. It may import [`IMPORT_CALL`], [`IMPORT_LOG`],
-//! [`IMPORT_ENVIRONMENT`] and [`IMPORT_SECRET`].
+//! [`IMPORT_ENVIRONMENT`], [`IMPORT_SECRET`], [`IMPORT_SERVICE`], [`IMPORT_REQUEST`] and [`IMPORT_RANDOM`].
 //!
 //! The host uses [`IO_BYTES`] of the lambda's memory from `__heap_base`, rounded up to [`IO_ALIGN`]:
 //! [`Headers`] at [`IO_HEADERS`], [`MatchData`] at [`IO_MATCH_DATA`], the payload at [`IO_PAYLOAD`].
 //! All fields are in host byte order, which is wasm's: little-endian. Addresses and ports too, so
 //! `headers->ipv4.source == 0x0a000001` is 10.0.0.1. MAC and IPv6 addresses stay byte arrays.
 //!
-//! `lambdas/sdk/lambda.h` is the same in C; a test compiles it and compares every offset.
+//! This is the one place where all of that is written down: `lambdas/sdk/c/lnic_abi.h` is made from it by a test, and
+//! `lambdas/sdk/rust` builds on it. It has no dependencies unless the host asks for `bytemuck`, and compiles with Rust 1.63.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(missing_docs, rust_2018_idioms, unreachable_pub)]
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("linear memory is little-endian and is read in place");
 
+mod rpc;
+
+use core::mem::size_of;
+
+#[cfg(feature = "bytemuck")]
 use bytemuck::{Pod, Zeroable};
 
-/// ABI version that this crate describes.
+pub use rpc::*;
+
+/// ABI version.
 pub const VERSION: u32 = 1;
 /// Export that names the ABI version; a function without parameters and results. Never called.
 pub const EXPORT_VERSION: &str = "lnic_abi_1";
@@ -51,10 +60,37 @@ pub const IMPORT_LOG: &str = "log";
 pub const IMPORT_ENVIRONMENT: &str = "environment";
 /// The same for the secrets that the deployment names.
 pub const IMPORT_SECRET: &str = "secret";
+/// `(name, name_bytes: i32) -> i32`: handle of a service outside the appliance that the manifest names; −1 if there is none of that name. A
+/// handle is the lambda's own, and does not change while a generation of it runs. What lies outside the memory traps.
+pub const IMPORT_SERVICE: &str = "service";
+/// `(service, request, request_bytes, reply, reply_capacity, timeout_us: i32) -> i32`: sends a request to a service outside the appliance
+/// and waits for its reply, or until the time-out. Bytes of the reply, or minus a status of λ-RPC, as [`IMPORT_CALL`]: a handle that
+/// is none is `INVALID_ARGUMENT`, a request that does not fit one packet of the port too; `DEADLINE_EXCEEDED` if no reply came;
+/// nothing waits longer than 10 s; `RESOURCE_EXHAUSTED` if too many wait for replies; `UNAVAILABLE` if the next hop does not answer ARP or neighbour discovery.
+pub const IMPORT_REQUEST: &str = "request";
+/// `() -> i64`: random bits that nobody outside can foretell. For hash seeds and IDs; no key material.
+pub const IMPORT_RANDOM: &str = "random";
 /// Most bytes of the name of a variable or a secret.
 pub const NAME_CAPACITY: usize = 255;
 /// Most bytes of a log line.
 pub const LOG_CAPACITY: usize = 240;
+
+/// Section of a variable of which each NPU has one, near to it.
+pub const SECTION_LOCAL: &str = ".local";
+/// Section of what an island's NPUs share and write often.
+pub const SECTION_CTM: &str = ".ctm";
+/// Section of what is read more than written, by all islands.
+pub const SECTION_IMEM: &str = ".imem";
+/// Section of what is large, of all islands.
+pub const SECTION_EMEM: &str = ".emem";
+/// The same for constants: variables and constants cannot share a section.
+pub const SECTION_LOCAL_CONST: &str = ".local.const";
+/// Section of constants in CTM.
+pub const SECTION_CTM_CONST: &str = ".ctm.const";
+/// Section of constants in IMEM.
+pub const SECTION_IMEM_CONST: &str = ".imem.const";
+/// Section of constants in EMEM.
+pub const SECTION_EMEM_CONST: &str = ".emem.const";
 
 /// Alignment of the I/O area in bytes.
 pub const IO_ALIGN: usize = 64;
@@ -75,12 +111,13 @@ pub const PARAMETERS_CAPACITY: usize = 64;
 pub const FORWARD: i32 = 0;
 /// Verdict: drop the frame without an answer.
 pub const DROP: i32 = -1;
-/// Verdict: hand the frame, unchanged, to the port's host side.
+/// Verdict: pass the frame on, unchanged, to the port's other side: from the wire to the host, and from the host to the wire.
 pub const TO_HOST: i32 = 1;
 
 /// `EXTRACTED_HEADERS_T`: what the parser decoded, each header with a valid flag.
 /// A changed field, a cleared or a set flag is reflected in the frame that leaves; lengths and checksums are the platform's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Headers {
     /// About the frame itself; always valid.
@@ -102,7 +139,8 @@ pub struct Headers {
 }
 
 /// About the frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Meta {
     /// When the burst was polled, nanoseconds since the appliance started.
@@ -116,20 +154,21 @@ pub struct Meta {
 }
 
 /// λ-RPC v1 header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Rpc {
     /// 1 if present.
     pub valid: u8,
-    /// REQ 0, RSP 1.
+    /// [`RPC_REQ`] or [`RPC_RSP`]; lambdas see no other.
     pub kind: u8,
-    /// Reply: gRPC status 0–16, or 32 BUSY, 33 UNKNOWN_RPC, 34 STALE.
+    /// Reply: [`STATUS_OK`] or another status.
     pub status: u8,
     /// Reply: credit.
     pub credit: u8,
-    /// Flags and priority, as on the wire.
+    /// Flags such as [`RPC_FLAG_CRC`], and the priority, as on the wire.
     pub flags: u16,
-    /// Reply: service time in µs.
+    /// Reply: service time, µs.
     pub service_us: u16,
     /// Lambda ID.
     pub lambda_id: u32,
@@ -146,7 +185,8 @@ pub struct Rpc {
 }
 
 /// Ethernet II header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Ethernet {
     /// Destination MAC.
@@ -162,7 +202,8 @@ pub struct Ethernet {
 }
 
 /// 802.1Q tag.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Vlan {
     /// 1 if present.
@@ -180,7 +221,8 @@ pub struct Vlan {
 }
 
 /// IPv4 header; options are kept as they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Ipv4 {
     /// 1 if present.
@@ -208,7 +250,8 @@ pub struct Ipv4 {
 }
 
 /// IPv6 header; extension headers are kept as they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Ipv6 {
     /// 1 if present.
@@ -231,8 +274,26 @@ pub struct Ipv6 {
     pub extension_bytes: u16,
 }
 
+/// TCP flag: no more data from the sender.
+pub const TCP_FLAG_FIN: u8 = 1;
+/// TCP flag: synchronise sequence numbers.
+pub const TCP_FLAG_SYN: u8 = 2;
+/// TCP flag: reset the connection.
+pub const TCP_FLAG_RST: u8 = 4;
+/// TCP flag: push.
+pub const TCP_FLAG_PSH: u8 = 8;
+/// TCP flag: the acknowledgement number counts.
+pub const TCP_FLAG_ACK: u8 = 16;
+/// TCP flag: the urgent pointer counts.
+pub const TCP_FLAG_URG: u8 = 32;
+/// TCP flag: ECN echo.
+pub const TCP_FLAG_ECE: u8 = 64;
+/// TCP flag: congestion window reduced.
+pub const TCP_FLAG_CWR: u8 = 128;
+
 /// UDP header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Udp {
     /// 1 if present.
@@ -248,12 +309,13 @@ pub struct Udp {
 }
 
 /// TCP header; read-only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct Tcp {
     /// 1 if present.
     pub valid: u8,
-    /// FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128.
+    /// [`TCP_FLAG_FIN`] and its like.
     pub flags: u8,
     /// Source port.
     pub source_port: u16,
@@ -268,7 +330,8 @@ pub struct Tcp {
 }
 
 /// `MATCH_DATA_T`: what the matched rule says, and the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "bytemuck", derive(Pod, Zeroable))]
 #[repr(C)]
 pub struct MatchData {
     /// Address of the payload in linear memory: in the I/O area, or a message slot; read-only.
@@ -289,7 +352,15 @@ pub struct MatchData {
 
 impl Default for MatchData {
     fn default() -> Self {
-        Self::zeroed()
+        Self {
+            payload: 0,
+            length: 0,
+            capacity: 0,
+            lambda_id: 0,
+            rule: 0,
+            parameters_length: 0,
+            parameters: [0; PARAMETERS_CAPACITY],
+        }
     }
 }
 
@@ -297,5 +368,5 @@ const _: () = {
     assert!(size_of::<Headers>() <= IO_MATCH_DATA - IO_HEADERS);
     assert!(size_of::<MatchData>() <= IO_PAYLOAD - IO_MATCH_DATA);
     assert!(size_of::<Headers>() == 160);
-    assert!(IO_PAYLOAD.is_multiple_of(IO_ALIGN));
+    assert!(IO_PAYLOAD % IO_ALIGN == 0);
 };
