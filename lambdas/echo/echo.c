@@ -1,6 +1,6 @@
 /* Answers with what was sent: the shortest lambda, and the base line of every measurement. */
-#include <lambda.h>
+#include <lnic.h>
 
 LAMBDA(echo) {
-    return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
+    return lnic_reply(headers, match_data, STATUS_OK, match_data->length);
 }

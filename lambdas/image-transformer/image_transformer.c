@@ -7,8 +7,8 @@
  *
  * A message that is not as long as its width and height say is answered INVALID_ARGUMENT; so is an image without pixels.
  */
-#include <lambda.h>
-#include <lambda_simd.h>
+#include <lnic.h>
+#include <lnic_simd.h>
 
 typedef struct {
     uint32_t width;
@@ -23,7 +23,7 @@ static uint32_t image_pixels(const MATCH_DATA_T *match_data) {
     if (match_data->length < sizeof(image)) {
         return 0;
     }
-    memcpy(&image, lambda_payload(match_data), sizeof(image));
+    memcpy(&image, lnic_payload(match_data), sizeof(image));
     uint32_t bytes = match_data->length - sizeof(image);
     /* Two factors of 32 bits cannot overflow 64; four times their product could. */
     uint64_t pixels = (uint64_t)image.width * image.height;
@@ -33,10 +33,10 @@ static uint32_t image_pixels(const MATCH_DATA_T *match_data) {
 LAMBDA(image_transformer) {
     uint32_t pixels = image_pixels(match_data);
     if (pixels == 0) {
-        return lambda_reply_text(headers, match_data, STATUS_INVALID_ARGUMENT,
+        return lnic_reply_text(headers, match_data, STATUS_INVALID_ARGUMENT,
                                  "send width and height, 4 bytes each, little-endian, and 4 bytes a pixel: RGBA\n");
     }
-    uint8_t *image = lambda_payload(match_data) + sizeof(IMAGE_HEADER_T);
-    lambda_simd_rgba_to_grey(image, image, pixels);
-    return lambda_reply(headers, match_data, STATUS_OK, sizeof(IMAGE_HEADER_T) + pixels);
+    uint8_t *image = lnic_payload(match_data) + sizeof(IMAGE_HEADER_T);
+    lnic_simd_rgba_to_grey(image, image, pixels);
+    return lnic_reply(headers, match_data, STATUS_OK, sizeof(IMAGE_HEADER_T) + pixels);
 }
