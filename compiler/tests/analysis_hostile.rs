@@ -21,7 +21,7 @@ fn mutated_modules_do_no_harm() {
     if !have_clang() {
         return;
     }
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../lambdas/web-server/web_server.c");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/web_server.c");
     let mut random = fastrand::Rng::with_seed(7);
     let mut analysed = 0;
     for level in ["-O0", "-O3"] {

@@ -117,7 +117,7 @@ fn lambdas_of_the_repository_do_the_same_wherever_their_objects_lie() {
     let engine = engine();
     let folder = tempfile::tempdir().unwrap();
     let mut random = Rng::with_seed(1);
-    for (source, entry) in [("echo/echo.c", "echo"), ("web-server/web_server.c", "web_server")] {
+    for (source, entry) in [("echo/echo.c", "echo"), ("../compiler/tests/web_server.c", "web_server")] {
         for level in LEVELS {
             let wasm = build(&lambdas().join(source), folder.path(), level);
             for _ in 0..4 {

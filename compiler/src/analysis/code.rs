@@ -19,6 +19,9 @@ pub(super) enum HostCall {
     Log,
     /// `environment`, `secret`.
     Value,
+    Service,
+    Request,
+    Random,
 }
 
 /// A function of the module, reduced.
@@ -100,6 +103,9 @@ impl<'a> Code<'a> {
                         abi::IMPORT_CALL => (HostCall::Call, 6, 1),
                         abi::IMPORT_LOG => (HostCall::Log, 2, 0),
                         abi::IMPORT_ENVIRONMENT | abi::IMPORT_SECRET => (HostCall::Value, 4, 1),
+                        abi::IMPORT_SERVICE => (HostCall::Service, 2, 1),
+                        abi::IMPORT_REQUEST => (HostCall::Request, 6, 1),
+                        abi::IMPORT_RANDOM => (HostCall::Random, 0, 1),
                         other => return Err(AnalysisError::Import(format!("{}.{other}", import.module))),
                     };
                     let found = self.types.get(signature as usize);

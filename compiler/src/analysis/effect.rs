@@ -419,11 +419,11 @@ impl Engine<'_> {
             self.contexts[context].host_calls.push((place, host));
         }
         match (host, arguments) {
-            (HostCall::Log, [text, bytes]) => {
+            (HostCall::Log | HostCall::Service, [text, bytes]) => {
                 let text = self.run_from(text, bytes);
                 self.touch(context, place, run_of(&text, bytes, false));
             }
-            (HostCall::Call, [_, request, request_bytes, reply, reply_capacity, _]) => {
+            (HostCall::Call | HostCall::Request, [_, request, request_bytes, reply, reply_capacity, _]) => {
                 let (request, reply) =
                     (&self.run_from(request, request_bytes), &self.run_from(reply, reply_capacity));
                 self.touch(context, place, run_of(request, request_bytes, false));

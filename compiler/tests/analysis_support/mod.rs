@@ -28,7 +28,7 @@ pub fn have_clang() -> bool {
 }
 
 fn sdk() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../lambdas/sdk"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../lambdas/sdk/c"))
 }
 
 fn run(command: &mut Command) {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use fastrand::Rng;
 
 /// What every program has. A `words` pointer always has eight words before it ends, a node is never null.
-const PRELUDE: &str = r#"#include <lambda.h>
+const PRELUDE: &str = r#"#include <lnic.h>
 #define NOINLINE __attribute__((noinline))
 typedef uint32_t word;
 struct node { struct node *next; word value; word *words; uint8_t bytes[8]; word own[12]; };
@@ -49,7 +49,7 @@ pub(crate) fn program(seed: u64) -> String {
         "word x = headers->ipv4.source, y = match_data->rule, i = 0; word local0[16], local1[16]; uint8_t buffer[32];
 word *p = local0, *q = array0, *g = array1; struct node *n = &nodes[0]; struct node here; struct pair pair = pairs[0];
 word *places[4] = { local0, array0, local1, array1 }; uint8_t *h = headers->ethernet.source; uintptr_t hidden; uint64_t wide;
-uint8_t *payload = lambda_payload(match_data); const char *text = texts[0].text;
+uint8_t *payload = lnic_payload(match_data); const char *text = texts[0].text;
 memset(local0, 0, sizeof local0); memset(local1, 1, sizeof local1); memset(buffer, 2, sizeof buffer);
 here = nodes[1]; hidden = (uintptr_t)p; wide = 1; (void)q; (void)h; (void)wide; (void)text; (void)i; (void)hidden;\n",
     );
@@ -172,7 +172,7 @@ impl Maker {
             36 => "cell = &table[x & 3]; *cell = array0;".into(),
             37 => format!("__atomic_fetch_add(&array0[{a} & 15], 1, __ATOMIC_SEQ_CST);"),
             38 => format!("x += recurse({words}, {a} & 3);"),
-            39 => "LAMBDA_SWAP(headers->ethernet.source, headers->ethernet.destination);".into(),
+            39 => "LNIC_SWAP(headers->ethernet.source, headers->ethernet.destination);".into(),
             40 => format!("pairs[{a} % 3] = make({lasting}, {b});"),
             41 => format!("pair = pairs[{a} % 3];"),
             _ if self.depth < 3 => return self.block(&a),

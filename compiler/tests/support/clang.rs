@@ -57,7 +57,7 @@ pub(crate) fn build(source: &Path, folder: &Path, level: &str) -> Vec<u8> {
     let object = folder.join(format!("{stem}{level}.o"));
     let module = folder.join(format!("{stem}{level}.wasm"));
     let mut clang = Command::new("clang");
-    clang.args(COMPILE_FLAGS).arg(level).arg("-isystem").arg(lambdas().join("sdk"));
+    clang.args(COMPILE_FLAGS).arg(level).arg("-isystem").arg(lambdas().join("sdk/c"));
     run(clang.arg("-c").arg("-o").arg(&object).arg(source));
     let mut wasm_ld = Command::new("wasm-ld");
     run(wasm_ld.args(LINK_FLAGS).arg("--emit-relocs").arg("-o").arg(&module).arg(&object));
