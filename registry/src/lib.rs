@@ -13,7 +13,7 @@ mod registry;
 pub mod store;
 
 pub use error::Error;
-pub use manifest::{Manifest, ManifestRule};
+pub use manifest::{Manifest, ManifestRule, ManifestService};
 pub use record::{Digest, DigestError, GenerationRecord, LambdaKey, LambdaRecord, NamespaceRecord, Revision};
 pub use registry::{AsyncRequest, Backend, Event, Registry, Secret, Versioned};
 pub use store::{ApplianceRecord, Store};

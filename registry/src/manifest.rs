@@ -42,6 +42,9 @@ pub struct Manifest {
     /// λ-RPC messages with its ID reach it without a rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpc: Option<bool>,
+    /// What it gets of a request over HTTP, and what its reply is there: `body` or `message`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
     /// Message slots for each lcore that polls. 0–1024.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_slots: Option<u32>,
@@ -63,6 +66,9 @@ pub struct Manifest {
     /// Names of the namespace's secrets that `lnic_secret` answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// Services outside the appliance that it may ask, by the names that `lnic_service` knows them by. At most 16.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, ManifestService>,
     /// For people and programs that manage lambdas; nothing here reads them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -74,6 +80,20 @@ pub struct Manifest {
     pub rules: Vec<ManifestRule>,
 }
 
+/// A service outside the appliance, asked by UDP datagrams.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestService {
+    /// IP address and UDP port: `192.0.2.7:11211`, `[2001:db8::7]:53`. The appliance says which it lets lambdas ask.
+    pub address: String,
+    /// Name of the port that requests leave on; if left out, the one whose network the address is in, or that has a gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// `datagram`, a request and its reply are one datagram each; or `memcached`, with its frame header before them. `datagram` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub framing: Option<String>,
+}
+
 /// A match rule of a lambda: all conditions together. Meanings are those of `[[rules]]` in `configs/default.toml`; a number may be written
 /// as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -82,7 +102,7 @@ pub struct ManifestRule {
     /// The higher wins; 0 if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u32>,
-    /// Name of the port that frames come in on.
+    /// Name of the port that frames come in on; `host` for every host port. Left out, every port that is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
     /// VLAN ID, or `untagged`.
