@@ -19,6 +19,7 @@
 //! | 3b | [`message`] | λ-RPC: is this a request that can run |
 //! | 4 | [`dispatcher`] | requests wait in weighted fair order; an NPU is chosen for each |
 //! | 4b | [`handoff`] | a request goes to another lcore as a job, and comes back done |
+//! | 4c | [`outside`] | lambdas ask services on the network, and wait |
 //! | 5 | [`island`], [`lambda`] | an NPU runs the lambda in its sandbox, to completion, within its budget |
 //! | 5 | [`memory`] | the card's tiers, which lambdas' memories are made of |
 //! | 6 | [`deparser`] | headers and payload become bytes again, with lengths and checksums |
@@ -41,6 +42,7 @@ pub mod matcher;
 pub mod memory;
 pub mod message;
 pub mod observe;
+pub mod outside;
 pub mod parser;
 pub mod path;
 pub mod port;

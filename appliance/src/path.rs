@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! port.rx ─► parser ─► local ─► message ─► matcher ─► dispatcher ─► NPU: lambda ─► deparser ─► port.tx
-//!              │         │         │          │            │             │
-//!              └─────────┴── drop with a named reason, or ─┴─ host port ─┘
+//!              │         │         │          │            │             │ ▲
+//!              └─────────┴── drop with a named reason, or ─┴─ host port ─┘ └─► outside: a service's reply
 //! ```
 //!
 //! One lcore has one `Path`. Where a matched frame goes is a table by lambda, [`Place`]: it runs here at once, as in
@@ -29,6 +29,7 @@ use crate::matcher::{Directory, Table};
 use crate::message::{self, Gate, Terms};
 use crate::observe::DropReason;
 use crate::observe::counters::{LambdaCounters, LcoreCounters};
+use crate::outside::Outside;
 use crate::parser::{self, Interface, Parsed, Present};
 use crate::port::Port;
 
@@ -36,8 +37,10 @@ mod adopt;
 mod arrival;
 mod dispatch;
 mod execute;
+mod from_host;
 mod mail;
 mod messages;
+mod outside;
 mod store;
 mod suspended;
 mod waiting;
@@ -46,6 +49,7 @@ use arrival::{Arrival, Found, Ran, Stage};
 pub use dispatch::{Dispatcher, Feed};
 pub use mail::{COMMANDS, Command, Load, Mail, QueueOf, Report, Unload, View};
 pub use messages::Messages;
+use outside::Asker;
 use store::Store;
 pub use store::{Growth, Stock};
 use suspended::Suspended;
@@ -77,7 +81,7 @@ pub enum Role {
         /// The host port.
         host: Option<PortId>,
     },
-    /// Faces the host's own stack: what arrives leaves on the wire port as it is.
+    /// Faces the host's own stack: what arrives leaves on the wire port as it is, unless a rule for host ports wants it.
     Host {
         /// The wire port.
         wire: PortId,
@@ -142,6 +146,8 @@ pub struct Parts<F: Frame> {
     pub fuel_per_us: u32,
     /// Messages of its ports; `None` if it polls none.
     pub messages: Option<Messages<F>>,
+    /// How it reaches services outside; `None` if it polls no ports, or there are none. It takes frames that `messages` has.
+    pub outside: Option<Outside>,
     /// What it counts.
     pub counters: Arc<LcoreCounters>,
     /// Its boxes for what control commands.
@@ -164,9 +170,10 @@ pub struct Path<F: Frame, C> {
     suspended: Suspended<F>,
     /// What is known of a frame that goes on its way as a job, between two functions.
     staged: Option<(Request, LambdaRef)>,
-    /// The same of a part of a message.
+    /// The same of a part of a message, or a service's reply.
     staged_part: Option<Parsed>,
     messages: Option<Box<Messages<F>>>,
+    outside: Option<Box<Asker<F>>>,
     us_per_fuel: u64,
     counters: Arc<LcoreCounters>,
     clock: C,
@@ -193,6 +200,10 @@ enum Next {
     End(End),
     /// It is part of a message: `staged_part`.
     Part,
+    /// It is for one of those who wait for services: `staged_part`.
+    Reply,
+    /// Nothing: what it said of a neighbour is written down.
+    Heard,
     /// To go on its way as a job, for what is `staged`. (What is known of a frame is large, and would be moved about for every
     /// frame if it were here: 20 ns.)
     Job(Way),
@@ -239,6 +250,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
             staged: None,
             staged_part: None,
             messages,
+            outside: parts.outside.map(|outside| Box::new(Asker::new(outside))),
             us_per_fuel: (1u64 << 32) / u64::from(parts.fuel_per_us.max(1)),
             counters: parts.counters,
             clock,
@@ -278,6 +290,8 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 Next::End(end) => self.finish(frame, end),
                 Next::Job(way) => self.set_out(frame, way),
                 Next::Part => self.take_part(frame, time_ns),
+                Next::Reply => self.take_reply(frame),
+                Next::Heard => self.counters.placed.add(1),
                 Next::Wait(lambda) => self.wait(frame, port, time_ns, lambda),
             }
         }
@@ -293,10 +307,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
         let interface = &attachment.interface;
         let host = match attachment.role {
             Role::Wire { host } => host,
-            Role::Host { wire } => {
-                complete_checksum(frame, interface);
-                return Next::End(End::Send(wire));
-            }
+            Role::Host { wire } => return self.step_from_host(port, wire, frame, time_ns),
         };
         let (ip, l4) = (frame.ip_checksum(), frame.l4_checksum());
         let parsed = match parser::parse_by(self.table.plan(), frame.bytes(), ip, l4, interface) {
@@ -330,8 +341,20 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 Gate::Drop(reason) => return Next::End(End::Drop(reason)),
             }
         } else {
+            if interface.service_ports.has(parsed.key.destination_port)
+                && outside::is_reply(frame.bytes(), &parsed, interface)
+            {
+                self.staged_part = Some(parsed);
+                return Next::Reply;
+            }
             match local::answer(frame, &parsed, interface) {
                 Answer::NotLocal => {}
+                // The host's stack may have asked too.
+                Answer::Told(address, mac) => {
+                    if self.hear(&parsed, address, mac, time_ns) && host.is_none() {
+                        return Next::Heard;
+                    }
+                }
                 Answer::Reply => {
                     self.counters.answered.add(1);
                     return Next::End(End::Send(port));

@@ -9,18 +9,22 @@ use clap::ValueEnum;
 
 use crate::control::build::{self, BuildError, BuildReport};
 
-/// Compiles the C files of a folder to a lambda
+/// Compiles the C files, or the crate in Rust, of a folder to a lambda
 ///
-/// Needs clang and lld. The environment variables CLANG and WASM_LD name others than those that are found.
-/// Exit code 1 if the compiler or the linker finds mistakes, which are printed as they wrote them.
+/// Needs clang and lld for C; for Rust lld and a compiler that has the target wasm32-unknown-unknown, rustup's or Debian's, with its cargo.
+/// The SDK is part of lnic: for a crate it is written to DIR/.lnic. The environment variables CLANG, RUSTC and WASM_LD name others than
+/// those that are found. Exit code 1 if the compiler or the linker finds mistakes, which are printed as they wrote them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Folder with the lambda's C files; several for several lambdas
+    /// Folder with the lambda's C files or its Cargo.toml; several for several lambdas
     #[arg(value_name = "DIR", required = true)]
     pub dirs: Vec<PathBuf>,
     /// Where the module goes [default: DIR/NAME.wasm with the folder's name]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Folder of files that become part of the module, for lambdas that serve them [default: DIR/content, if there is one]
+    #[arg(long, value_name = "FOLDER")]
+    pub content: Option<PathBuf>,
     /// What to optimise for
     #[arg(long, value_enum, default_value_t = Optimise::Speed)]
     pub optimise: Optimise,
@@ -62,13 +66,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         args.output.is_none() || args.dirs.len() == 1,
         "--output names one file: build one folder at a time"
     );
+    anyhow::ensure!(
+        args.content.is_none() || args.dirs.len() == 1,
+        "--content is of one lambda: build one folder at a time"
+    );
     let options = build::Options {
         output: args.output.clone(),
+        content: args.content.clone(),
         optimise: args.optimise.into(),
         debug: args.debug,
         stack_bytes: args.stack_bytes,
-        clang: std::env::var_os("CLANG").filter(|name| !name.is_empty()),
-        wasm_ld: std::env::var_os("WASM_LD").filter(|name| !name.is_empty()),
+        ..build::Options::from_environment()
     };
     for dir in &args.dirs {
         match build::build(dir, &options) {

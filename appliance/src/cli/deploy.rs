@@ -3,7 +3,7 @@
 //! Everything that can be wrong here is found before anything is deployed: all sources are built and all manifests read first.
 
 mod settings;
-mod source;
+pub(super) mod source;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -44,6 +44,9 @@ pub struct Args {
     /// Manifest [default: lambda.toml beside the code, if there is one]
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// Folder of files that become part of the module [default: DIR/content, if there is one]
+    #[arg(long, value_name = "FOLDER")]
+    content: Option<PathBuf>,
     /// A key of the manifest, such as weight=4 or environment.GREETING=hello; several for several keys
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -91,6 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.sources.len() > 1 {
         anyhow::ensure!(args.name.is_none(), "--name names one lambda: deploy one folder at a time");
         anyhow::ensure!(args.manifest.is_none(), "--manifest is of one lambda: deploy one folder at a time");
+        anyhow::ensure!(args.content.is_none(), "--content is of one lambda: deploy one folder at a time");
     }
     let progress = Progress::new(!args.json);
     let mut prepared = Vec::new();
@@ -131,7 +135,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn prepare(path: &std::path::Path, args: &Args) -> Result<Prepared, SourceError> {
     let set = settings::parse(&args.set).map_err(SourceError::Settings)?;
-    source::prepare(path, args.manifest.as_deref(), |manifest| {
+    source::prepare(path, args.manifest.as_deref(), args.content.as_deref(), |manifest| {
         settings::apply(manifest, &set);
         manifest.replicas = args.replicas.or(manifest.replicas);
         if let Some(name) = &args.name {
@@ -141,7 +145,7 @@ fn prepare(path: &std::path::Path, args: &Args) -> Result<Prepared, SourceError>
 }
 
 /// Prints what is wrong with a source, and says how the process exits.
-fn refuse(error: SourceError) -> anyhow::Result<ExitCode> {
+pub(super) fn refuse(error: SourceError) -> anyhow::Result<ExitCode> {
     let mut stderr = io::stderr();
     match error {
         SourceError::Build(BuildError::Diagnosed { diagnostics, .. }) => {

@@ -8,6 +8,7 @@ use super::list::{npus, phase_name};
 use super::name::InNamespace;
 use super::table::{Side, Table, bytes, json, plain, short, time};
 use crate::control::plane::{Lambda, Origin};
+use crate::control::stats::ServiceStats;
 
 /// Show a lambda: its state, its generations, what its manifest says
 ///
@@ -65,6 +66,10 @@ fn write(out: &mut impl Write, lambda: &Lambda) -> anyhow::Result<()> {
         writeln!(out, "\ngenerations; * runs")?;
         generations(out, lambda)?;
     }
+    if !lambda.services.is_empty() {
+        writeln!(out, "\nservices")?;
+        services(out, lambda)?;
+    }
     let manifest = toml::to_string(&lambda.manifest)?;
     writeln!(out, "\nmanifest")?;
     for text in manifest.lines().filter(|text| !text.is_empty()) {
@@ -94,6 +99,17 @@ fn generations(out: &mut impl Write, lambda: &Lambda) -> io::Result<()> {
     table.write(out)
 }
 
+/// Where requests go, and by which way.
+fn services(out: &mut impl Write, lambda: &Lambda) -> io::Result<()> {
+    let columns = ["NAME", "ADDRESS", "FRAMING", "PORT", "NEXT HOP"].map(|title| (title, Side::Left));
+    let mut table = Table::new(&columns);
+    for service in &lambda.services {
+        let ServiceStats { name, address, framing, port, next_hop } = service;
+        table.row([name, address, framing, port, next_hop].map(Clone::clone));
+    }
+    table.write(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +118,13 @@ mod tests {
     fn everything_that_is_known() {
         let mut lambda = super::super::list::tests::lambda("acme", "echo");
         lambda.manifest.environment.insert("A".into(), "x\u{1b}y".into());
+        lambda.services.push(ServiceStats {
+            name: "cache".into(),
+            address: "192.0.2.7:11211".into(),
+            framing: "memcached".into(),
+            port: "wire".into(),
+            next_hop: "10.77.0.254".into(),
+        });
         let mut out = Vec::new();
         write(&mut out, &lambda).unwrap();
         let expected = "\
@@ -121,6 +144,10 @@ generations; * runs
    NUMBER  DEPLOYED                  MODULE               IMAGE
         1  2017-07-14T02:40:00.000Z  sha256:010101010101  lambdas/echo
 *       2  2017-07-14T02:40:01.000Z  sha256:020202020202  lambdas/echo
+
+services
+NAME   ADDRESS          FRAMING    PORT  NEXT HOP
+cache  192.0.2.7:11211  memcached  wire  10.77.0.254
 
 manifest
   name = \"echo\"

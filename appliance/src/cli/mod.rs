@@ -21,6 +21,7 @@ pub mod list;
 pub mod logs;
 mod name;
 pub mod namespaces;
+pub mod new;
 mod progress;
 pub mod release;
 pub mod remove;
@@ -32,6 +33,7 @@ pub mod secrets;
 pub mod stats;
 pub mod status;
 mod table;
+pub mod test;
 
 /// A SmartNIC in software: packets matched to sandboxed lambdas, microseconds from the wire.
 #[derive(Debug, Parser)]
@@ -45,7 +47,9 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    New(new::Args),
     Build(build::Args),
+    Test(test::Args),
     Deploy(deploy::Args),
     Compile(compile::Args),
     Invoke(invoke::Args),
@@ -74,7 +78,9 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::New(args) => new::run(args),
         Command::Build(args) => build::run(args),
+        Command::Test(args) => test::run(args),
         Command::Deploy(args) => deploy::run(args),
         Command::Compile(args) => compile::run(args),
         Command::Invoke(args) => invoke::run(args),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dpdk_bindings::Error as DpdkError;
 use dpdk_bindings::eal::{Eal, EalArgs, Memory};
@@ -16,11 +16,11 @@ use lnic_registry::LambdaKey;
 use super::compile::{CompileError, Compiler};
 use super::config::Machine;
 use super::gateway;
-use super::stats::{LcoreSource, PoolStats, Sources};
+use super::stats::{LcoreSource, NeighbourStats, PoolStats, Sources};
 use super::topology::{NoHugepages, Pages, Topology};
-use crate::breath::Stop;
+use crate::breath::{Clock as _, Stop};
 use crate::handoff::{Bell, Doorbell};
-use crate::ids::{LcoreId, NpuId};
+use crate::ids::{LcoreId, NpuId, PortId, QueueId};
 use crate::island::Npu;
 use crate::lambda::{Engine, EngineError, HostSide, PrepareError, calibrate};
 use crate::memory::gather_heap;
@@ -236,6 +236,14 @@ impl Appliance {
             frames: pool_of_stats.buffers().into(),
             in_use: pool_of_stats.in_use().into(),
         };
+        let (neighbours, clock) = (Arc::clone(live.neighbours()), assembly.clock);
+        let names: Vec<String> = topology.ports.iter().map(|port| port.name.clone()).collect();
+        let neighbour_stats = move || {
+            let (listed, mut clock) = (neighbours.list(), clock);
+            // Looked at after what it dates.
+            let now = Duration::from_nanos(clock.now_ns());
+            listed.iter().map(|hop| NeighbourStats::of(hop, &names, now)).collect()
+        };
         let sources = Arc::new(Sources {
             name: topology.name.clone(),
             started,
@@ -244,6 +252,7 @@ impl Appliance {
             deployments: Arc::clone(live.stats()),
             ports: ports.into_iter().map(OpenPort::into_stats).collect(),
             pools: vec![Box::new(pool_stats)],
+            neighbours: Box::new(neighbour_stats),
             regions,
             islands: topology.islands.iter().map(|island| island.name.clone()).collect(),
             host: host.clone(),

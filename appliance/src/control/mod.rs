@@ -14,5 +14,6 @@ pub mod inspect;
 pub mod manager;
 pub mod manifest;
 pub mod plane;
+pub mod script;
 pub mod stats;
 pub mod topology;

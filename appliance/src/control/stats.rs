@@ -18,10 +18,12 @@ mod deployment;
 mod deployments;
 mod memory;
 mod print;
+mod services;
 
 pub use deployment::{DeploymentStats, RuleStats};
 pub use deployments::{Deployments, LambdaSource};
 pub use memory::RegionStats;
+pub use services::{NeighbourStats, ServiceStats};
 
 /// Everything that `lnic stats` shows. Counts are since start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -52,6 +54,9 @@ pub struct Snapshot {
     pub pools: Vec<PoolStats>,
     /// Memory of lambdas by region, nearest tier first; regions that nobody uses are left out.
     pub regions: Vec<RegionStats>,
+    /// Next hops of services that lambdas may ask.
+    #[serde(default)]
+    pub neighbours: Vec<NeighbourStats>,
     /// Lines that lambdas logged and nobody saw.
     pub log: LogStats,
     /// What compiling modules came to.
@@ -162,6 +167,21 @@ pub struct LcoreStats {
     pub doorbells: u64,
     /// Times that a request waited for a call's answer.
     pub suspended: u64,
+    /// Requests to services outside that it sent.
+    #[serde(default)]
+    pub requests: u64,
+    /// Replies of services that were whole.
+    #[serde(default)]
+    pub replies: u64,
+    /// Requests that got no reply in time.
+    #[serde(default)]
+    pub requests_timed_out: u64,
+    /// Requests that were not sent, because the next hop did not answer.
+    #[serde(default)]
+    pub requests_unresolved: u64,
+    /// Questions to neighbours: ARP requests and neighbour solicitations.
+    #[serde(default)]
+    pub neighbours_asked: u64,
     /// Commands of control's that it carried out: lambdas to take in or to give back, tables.
     pub commands: u64,
     /// Longest time that one of them took, in ns.
@@ -191,6 +211,9 @@ pub struct LambdaStats {
     pub replicas: u32,
     /// Islands whose NPUs may run it.
     pub islands: Vec<String>,
+    /// Services outside that it may ask, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceStats>,
     /// Bytes of memory that it has, by tier; tiers that it has nothing of are left out.
     pub memory_bytes: BTreeMap<String, u64>,
     /// Times that it ran, over all generations.
@@ -221,6 +244,18 @@ pub struct LambdaStats {
     pub calls_timed_out: u64,
     /// NPU time used, in ns: exact in mode `dispatcher`, else by samples.
     pub npu_ns: u64,
+    /// Requests to services outside: each ends as a reply, timed out, or failed.
+    #[serde(default)]
+    pub requests: u64,
+    /// Those that got a reply.
+    #[serde(default)]
+    pub replies: u64,
+    /// Those that got none in time.
+    #[serde(default)]
+    pub requests_timed_out: u64,
+    /// Those that could not be sent, or whose reply could not be taken.
+    #[serde(default)]
+    pub requests_failed: u64,
     /// From a request's arrival until it runs.
     pub queueing: Times,
     /// NPU time of a request.
@@ -278,6 +313,8 @@ pub struct Sources {
     pub ports: Vec<Box<dyn Fn() -> PortStats + Send + Sync>>,
     /// Reads a pool's use.
     pub pools: Vec<Box<dyn Fn() -> PoolStats + Send + Sync>>,
+    /// Reads next hops.
+    pub neighbours: Box<dyn Fn() -> Vec<NeighbourStats> + Send + Sync>,
     /// Memory of lambdas.
     pub regions: Regions,
     /// Names of islands.
@@ -352,6 +389,7 @@ impl Sources {
             lambdas: self.deployments.stats(),
             pools: self.pools.iter().map(|read| read()).collect(),
             regions: memory::stats(&self.regions, &self.islands),
+            neighbours: (self.neighbours)(),
             log: LogStats { limited: self.host.lines_limited(), lost: self.host.lines_lost() },
             deployments: self.deployments.made(),
             compiler: CompileStatistics::default(),
@@ -364,6 +402,11 @@ impl Sources {
     pub fn release(&self, name: &str) -> Option<bool> {
         self.deployments.release(&self.deployments.key(name)?)
     }
+}
+
+/// A MAC address for people.
+pub(crate) fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 impl LcoreSource {
@@ -381,6 +424,11 @@ impl LcoreSource {
             taken_over: self.counters.taken_over.get(),
             doorbells: self.counters.doorbells.get(),
             suspended: self.counters.suspended.get(),
+            requests: self.counters.requests.get(),
+            replies: self.counters.replies.get(),
+            requests_timed_out: self.counters.requests_timed_out.get(),
+            requests_unresolved: self.counters.requests_unresolved.get(),
+            neighbours_asked: self.counters.neighbours_asked.get(),
             commands: self.counters.commands.get(),
             longest_command_ns: self.counters.longest_command_ns.get(),
         }

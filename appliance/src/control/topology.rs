@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::control::config::{self, Error, Kind, Machine, Problem, Problems, raw};
 use crate::ids::{Generation, LambdaRef, LambdaSlot, LcoreId, PortId, QueueId};
-use crate::matcher::Rule;
+use crate::matcher::{Prefix, Rule};
 use crate::port::fault::Faults;
 
+mod addresses;
 mod control;
 mod devargs;
 mod dispatchers;
@@ -20,6 +21,7 @@ mod memory;
 mod ports;
 mod rules;
 mod scheduling;
+mod services;
 mod system;
 mod tenants;
 
@@ -30,12 +32,13 @@ pub use control::{Control, Etcd, Gateway, Listen};
 pub use devargs::{Devargs, DeviceKind};
 pub use dispatchers::DispatcherSpec;
 pub use islands::{IslandSpec, NpuSpec};
-pub use lambdas::LambdaSpec;
+pub use lambdas::{HttpMode, LambdaSpec};
 pub use lcores::{Lcore, Lcores};
 pub use lnic_compiler::placement::{Concurrency, LayoutWish};
 pub(crate) use manifest::{Surroundings, judge as judge_manifest};
 pub use memory::{HugepageMode, Memory, NoHugepages, Pages, SMALL_PAGE_BYTES, Tiers};
 pub use scheduling::{Budget, Quarantine, Scheduling, SchedulingMode};
+pub use services::{ServiceLimits, ServiceSpec, framing_name};
 pub use tenants::TenantSpec;
 
 /// Where a configuration that names none has its control socket.
@@ -70,6 +73,8 @@ pub struct Topology {
     pub control: Control,
     /// Lambdas over HTTP.
     pub gateway: Gateway,
+    /// What lambdas may ask outside.
+    pub services: ServiceLimits,
     /// Islands; [`IslandId`](crate::ids::IslandId)s are places in this list.
     pub islands: Vec<IslandSpec>,
     /// NPUs; [`NpuId`](crate::ids::NpuId)s are places in this list.
@@ -163,6 +168,14 @@ pub struct PortSpec {
     pub ipv4: Option<Ipv4Addr>,
     /// Its IPv6 address.
     pub ipv6: Option<Ipv6Addr>,
+    /// The network that its IPv4 address is in, if it is known.
+    pub ipv4_network: Option<Prefix>,
+    /// The network that its IPv6 address is in, if it is known.
+    pub ipv6_network: Option<Prefix>,
+    /// Who passes IPv4 packets on to other networks.
+    pub ipv4_gateway: Option<Ipv4Addr>,
+    /// Who passes IPv6 packets on to other networks.
+    pub ipv6_gateway: Option<Ipv6Addr>,
     /// The MAC address that it shall have; else the device's own.
     pub mac: Option<[u8; 6]>,
     /// Largest IP packet, in bytes.
@@ -206,6 +219,12 @@ pub enum Queues {
     PerPoller,
     /// This many, at most one for each lcore that polls.
     Count(u16),
+}
+
+/// A name of the author's choice, as of a variable or a service.
+pub(super) fn is_variable(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
 }
 
 impl Topology {

@@ -8,6 +8,7 @@ use crate::island::Loaded;
 use crate::matcher::Effect;
 use crate::message::{SlotRef, Terms};
 use crate::observe::DropReason;
+use crate::outside::Service;
 use crate::parser::Parsed;
 
 /// Most lcores that a job passes: a poller, another poller that owns the lambda, its NPU, and one spare.
@@ -51,6 +52,24 @@ pub enum Errand<F> {
         ticket: Ticket,
         /// Whom it is for: found again when it sets out.
         id: LambdaId,
+    },
+    /// A request to a service outside: for an lcore that has the service's port. The job's lambda is the one that asks.
+    Ask {
+        /// Request and reply.
+        call: Box<Call>,
+        /// Who waits.
+        ticket: Ticket,
+        /// Who is asked.
+        service: Service,
+    },
+    /// A service's reply, for the lcore that asked. The job is no lambda's.
+    Reply {
+        /// The frame, as it came.
+        frame: F,
+        /// What is known of it.
+        parsed: Parsed,
+        /// Why it was not taken.
+        refused: Option<DropReason>,
     },
     /// Give the lambda back: it moves.
     Recall,
@@ -151,6 +170,24 @@ impl Call {
     #[must_use]
     pub fn request(&self) -> &[u8] {
         &self.request
+    }
+
+    /// Places a part of a reply, the rest of which may come before or after; [`complete`](Self::complete) says that all is there. False,
+    /// and nothing placed, if there is no room.
+    pub fn place(&mut self, offset: usize, part: &[u8]) -> bool {
+        let end = offset.saturating_add(part.len());
+        if end > PAYLOAD_CAPACITY {
+            return false;
+        }
+        // Every byte of it is written before the reply is complete.
+        self.reply.extend((self.reply.len()..end).map(|_| 0));
+        self.reply[offset..end].copy_from_slice(part);
+        true
+    }
+
+    /// What was placed is the reply.
+    pub fn complete(&mut self) {
+        self.status = Some(0);
     }
 
     /// Fills in a reply; one that is too long becomes `OUT_OF_RANGE`.

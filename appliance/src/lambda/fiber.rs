@@ -1,6 +1,6 @@
-//! Lambdas that call others: they run on a stack of their own, which waits while they are suspended.
+//! Lambdas that call others, or ask services outside: they run on a stack of their own, which waits while they are suspended.
 //!
-//! A call of `lnic.call` puts the request into an [`Exchange`] and the exchange into a mailbox, and suspends. The host takes it
+//! A call of `lnic.call` or `lnic.request` puts the request into an [`Exchange`] and the exchange into a mailbox, and suspends. The host takes it
 //! out, has it answered by whomever it likes, puts it back with the answer and resumes. While a lambda is suspended its
 //! store belongs to the future that waits; it comes back with the future's result.
 
@@ -17,12 +17,23 @@ use wasmtime::{Caller, Store, TypedFunc};
 
 use super::host::{self, Host};
 use super::linear::Span;
+use crate::ids::LambdaId;
+use crate::outside::Service;
+
+/// Whom a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Another lambda.
+    Lambda(LambdaId),
+    /// A service outside the appliance.
+    Service(Service),
+}
 
 /// A request that a suspended lambda waits on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingCall<'a> {
     /// Whom it is for.
-    pub lambda_id: u32,
+    pub target: Target,
     /// How long the caller waits, at least 1.
     pub timeout_us: u32,
     /// Its payload, at most [`abi::PAYLOAD_CAPACITY`] bytes.
@@ -40,7 +51,7 @@ pub enum Answer<'a> {
 
 /// One call: what a lambda asks, then what it is answered, in one buffer.
 pub(super) struct Exchange {
-    lambda_id: u32,
+    target: Target,
     timeout_us: u32,
     /// Fuel that was left when the lambda suspended.
     pub(super) fuel_left: u64,
@@ -83,7 +94,7 @@ impl Fiber {
     pub(super) fn new() -> (Self, Box<Exchange>) {
         let mailbox = Arc::new(Mailbox::new(1));
         let exchange = Exchange {
-            lambda_id: 0,
+            target: Target::Lambda(LambdaId::default()),
             timeout_us: 0,
             fuel_left: 0,
             outcome: Ok(()),
@@ -139,7 +150,7 @@ impl Fiber {
     pub(super) fn pending(&self) -> Option<PendingCall<'_>> {
         let exchange = self.exchange.as_deref()?;
         Some(PendingCall {
-            lambda_id: exchange.lambda_id,
+            target: exchange.target,
             timeout_us: exchange.timeout_us,
             request: exchange.payload(),
         })
@@ -170,28 +181,42 @@ async fn suspend() {
     .await;
 }
 
-/// The arguments of `lnic.call`.
+/// The arguments of `lnic.call` and `lnic.request`; the first says whom it is for.
 pub(super) type CallArguments = (u32, u32, u32, u32, u32, i32);
 
 /// `lnic.call`: bytes of the reply, or minus a status.
-pub(super) async fn call(
-    mut caller: Caller<'_, Host>,
-    (lambda_id, request, request_bytes, reply, reply_capacity, timeout_us): CallArguments,
-) -> wasmtime::Result<i32> {
+pub(super) async fn call(mut caller: Caller<'_, Host>, arguments: CallArguments) -> wasmtime::Result<i32> {
     host::charge(&mut caller, host::CALL_FUEL)?;
+    exchange(caller, Some(Target::Lambda(LambdaId::new(arguments.0))), arguments).await
+}
+
+/// `lnic.request`: the same of a service, by its handle.
+pub(super) async fn request(mut caller: Caller<'_, Host>, arguments: CallArguments) -> wasmtime::Result<i32> {
+    host::charge(&mut caller, host::CALL_FUEL)?;
+    let service = caller.data().service(arguments.0);
+    exchange(caller, service.map(Target::Service), arguments).await
+}
+
+async fn exchange(
+    mut caller: Caller<'_, Host>,
+    target: Option<Target>,
+    (_, request, request_bytes, reply, reply_capacity, timeout_us): CallArguments,
+) -> wasmtime::Result<i32> {
     let fuel_left = caller.get_fuel()?;
     Span::of(&caller, reply, reply_capacity)?;
     Span::of(&caller, request, request_bytes)?;
     let too_long = |bytes: u32| bytes as usize > abi::PAYLOAD_CAPACITY;
-    let timeout_us = match u32::try_from(timeout_us) {
-        Ok(timeout_us) if timeout_us > 0 && !too_long(request_bytes) && !too_long(reply_capacity) => {
-            timeout_us
+    let (target, timeout_us) = match (target, u32::try_from(timeout_us)) {
+        (Some(target), Ok(timeout_us))
+            if timeout_us > 0 && !too_long(request_bytes) && !too_long(reply_capacity) =>
+        {
+            (target, timeout_us)
         }
         _ => return Ok(code(Status::InvalidArgument)),
     };
     // There is none during `init`: nobody would answer.
     let Some(mut exchange) = caller.data_mut().exchange.take() else { return Ok(code(Status::Unavailable)) };
-    exchange.lambda_id = lambda_id;
+    exchange.target = target;
     exchange.timeout_us = timeout_us;
     exchange.fuel_left = fuel_left;
     exchange.bytes = Span::of(&caller, request, request_bytes)?.read(&caller, &mut exchange.buffer);
@@ -214,7 +239,7 @@ pub(super) async fn call(
     Ok(result)
 }
 
-/// A status as `lnic.call` returns it.
+/// A status as `lnic.call` and `lnic.request` return it.
 fn code(status: Status) -> i32 {
     -i32::from(status.raw())
 }

@@ -1,4 +1,5 @@
-//! What a lambda may call: `lnic.log`, `lnic.environment` and `lnic.secret`, and `lnic.call`, which suspends it (`fiber.rs`).
+//! What a lambda may call: `lnic.log`, `lnic.environment`, `lnic.secret`, `lnic.service` and `lnic.random`; and `lnic.call` and
+//! `lnic.request`, which suspend it (`fiber.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +12,18 @@ use super::environment::Environment;
 use super::fiber::{self, Exchange};
 use super::linear::Span;
 use crate::ids::LambdaId;
+use crate::outside::{Random, Service, Services};
 
 /// Fuel of a call of `lnic.log`: about what it takes.
 pub(super) const LOG_FUEL: u64 = 300;
-/// Fuel of a call of `lnic.call`: about what it takes to suspend and to resume.
+/// Fuel of a call of `lnic.call` or `lnic.request`: about what it takes to suspend and to resume.
 pub(super) const CALL_FUEL: u64 = 2_000;
-/// Fuel of a call of `lnic.environment` or `lnic.secret`: about what finding a value takes. Bytes are charged besides, a unit each.
+/// Fuel of a call of `lnic.environment`, `lnic.secret` or `lnic.service`: about what finding a value takes. Bytes are charged besides, a
+/// unit each.
 pub(super) const VALUE_FUEL: u64 = 500;
-/// What these two return if there is no value of that name.
+/// Fuel of a call of `lnic.random`: about what it takes.
+pub(super) const RANDOM_FUEL: u64 = 300;
+/// What those three return if there is nothing of that name.
 const NO_VALUE: i32 = -1;
 /// Lines that an instance may log at once.
 const LOG_BURST: u64 = 16;
@@ -56,6 +61,7 @@ impl LogLine {
 pub struct HostSide {
     lambda: LambdaId,
     environment: Environment,
+    services: Services,
     shared: Arc<Shared>,
 }
 
@@ -73,6 +79,7 @@ impl HostSide {
         Self {
             lambda: LambdaId::default(),
             environment: Environment::default(),
+            services: Services::default(),
             shared: Arc::new(Shared { lines, limited: AtomicU64::new(0), lost: AtomicU64::new(0) }),
         }
     }
@@ -93,6 +100,12 @@ impl HostSide {
     #[must_use]
     pub fn with_environment(&self, environment: Environment) -> Self {
         Self { environment, ..self.clone() }
+    }
+
+    /// The same host with these services outside.
+    #[must_use]
+    pub fn with_services(&self, services: Services) -> Self {
+        Self { services, ..self.clone() }
     }
 
     /// The oldest line that nobody has read.
@@ -124,13 +137,19 @@ pub(super) struct Host {
     /// What a request is handed over in; only a lambda that suspends has one, and not before its `init` is done.
     pub(super) exchange: Option<Box<Exchange>>,
     side: HostSide,
+    random: Random,
     /// When a log line would be the burst's last but none (GCRA's theoretical arrival time).
     log_due_ns: u64,
 }
 
 impl Host {
     pub(super) fn new(limits: StoreLimits, side: HostSide) -> Self {
-        Self { limits, memory: None, time_ns: 0, exchange: None, side, log_due_ns: 0 }
+        Self { limits, memory: None, time_ns: 0, exchange: None, side, random: Random::new(), log_due_ns: 0 }
+    }
+
+    /// The service with this handle.
+    pub(super) fn service(&self, handle: u32) -> Option<Service> {
+        self.side.services.get(handle)
     }
 
     fn log(&mut self, text: &[u8]) {
@@ -187,29 +206,60 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             value(caller, (name, name_bytes), (out, out_bytes), Environment::secret)
         },
     )?;
+    linker.func_wrap(abi::IMPORT_MODULE, abi::IMPORT_SERVICE, service)?;
+    linker.func_wrap(
+        abi::IMPORT_MODULE,
+        abi::IMPORT_RANDOM,
+        |mut caller: Caller<'_, Host>| -> wasmtime::Result<u64> {
+            charge(&mut caller, RANDOM_FUEL)?;
+            Ok(caller.data_mut().random.number())
+        },
+    )?;
     linker.func_wrap_async(abi::IMPORT_MODULE, abi::IMPORT_CALL, |caller, arguments| {
         Box::new(fiber::call(caller, arguments))
     })?;
+    linker.func_wrap_async(abi::IMPORT_MODULE, abi::IMPORT_REQUEST, |caller, arguments| {
+        Box::new(fiber::request(caller, arguments))
+    })?;
     Ok(())
+}
+
+/// A name that the lambda gives; `None` if it is too long to be one, or no text. Charged for.
+fn named<'b>(
+    caller: &mut Caller<'_, Host>,
+    (name, name_bytes): (u32, u32),
+    buffer: &'b mut [u8; abi::NAME_CAPACITY],
+) -> wasmtime::Result<Option<&'b str>> {
+    // No name is longer, so no more of it is looked at.
+    let looked_at = u64::from(name_bytes).min(abi::NAME_CAPACITY as u64);
+    charge(caller, VALUE_FUEL + looked_at)?;
+    let name = Span::of(caller, name, name_bytes)?;
+    if name_bytes as usize > buffer.len() {
+        return Ok(None);
+    }
+    let bytes = name.read(caller, buffer);
+    Ok(std::str::from_utf8(&buffer[..bytes]).ok())
+}
+
+/// `lnic.service`: handle of the service that goes by this name; −1 if there is none.
+fn service(mut caller: Caller<'_, Host>, name: u32, name_bytes: u32) -> wasmtime::Result<i32> {
+    let mut buffer = [0; abi::NAME_CAPACITY];
+    let Some(name) = named(&mut caller, (name, name_bytes), &mut buffer)? else { return Ok(NO_VALUE) };
+    let handle = caller.data().side.services.handle(name);
+    Ok(handle.and_then(|handle| i32::try_from(handle).ok()).unwrap_or(NO_VALUE))
 }
 
 /// `lnic.environment` and `lnic.secret`: bytes of the value that goes by this name, of which those that fit are copied; −1 if there is none.
 fn value(
     mut caller: Caller<'_, Host>,
-    (name, name_bytes): (u32, u32),
+    name: (u32, u32),
     (out, out_bytes): (u32, u32),
     find: for<'a> fn(&'a Environment, &str) -> Option<&'a [u8]>,
 ) -> wasmtime::Result<i32> {
-    // No name is longer, so no more of it is looked at.
-    let looked_at = u64::from(name_bytes).min(abi::NAME_CAPACITY as u64);
-    charge(&mut caller, VALUE_FUEL + looked_at)?;
-    let (name, out) = (Span::of(&caller, name, name_bytes)?, Span::of(&caller, out, out_bytes)?);
     let mut buffer = [0; abi::NAME_CAPACITY];
-    if name_bytes as usize > buffer.len() {
-        return Ok(NO_VALUE);
-    }
-    let bytes = name.read(&caller, &mut buffer);
-    let Ok(name) = std::str::from_utf8(&buffer[..bytes]) else { return Ok(NO_VALUE) };
+    let name = named(&mut caller, name, &mut buffer)?;
+    let out = Span::of(&caller, out, out_bytes)?;
+    let Some(name) = name else { return Ok(NO_VALUE) };
     let environment = caller.data().side.environment.clone();
     let Some(value) = find(&environment, name) else { return Ok(NO_VALUE) };
     let fits = &value[..value.len().min(out_bytes as usize)];

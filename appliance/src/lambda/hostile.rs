@@ -8,6 +8,7 @@ use super::*;
 mod calls;
 mod isolation;
 mod layouts;
+mod outside;
 mod sharing;
 mod values;
 

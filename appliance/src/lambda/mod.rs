@@ -27,7 +27,7 @@ mod hostile;
 pub use artifact::Artifact;
 pub use engine::{Engine, EngineError};
 pub use environment::Environment;
-pub use fiber::{Answer, PendingCall};
+pub use fiber::{Answer, PendingCall, Target};
 pub use host::{HostSide, LogLine};
 pub use image::{Image, LoadedCode, PrepareError, WeakCode, WeakImage};
 pub use instance::{Failure, Instance, Io, Run};

@@ -28,7 +28,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            module_bytes: 4 << 20,
+            module_bytes: 16 << 20,
             memory_bytes: 64 << 20,
             table_elements: 10_000,
             functions: 10_000,
@@ -44,7 +44,7 @@ pub struct Shape {
     pub memory_bytes: u64,
     /// It exports `init`.
     pub has_init: bool,
-    /// It imports `lnic.call`, so its runs may suspend.
+    /// It imports `lnic.call` or `lnic.request`, so its runs may suspend.
     pub suspends: bool,
     /// It may have variables that outlive a run; false only if it is known to have none.
     pub writable_globals: bool,
@@ -132,7 +132,7 @@ struct Import {
 }
 
 /// All of them; `host.rs` provides them.
-const IMPORTS: [Import; 4] = [
+const IMPORTS: [Import; 7] = [
     Import {
         name: abi::IMPORT_CALL,
         parameters: &[ValType::I32; 6],
@@ -156,6 +156,24 @@ const IMPORTS: [Import; 4] = [
         parameters: &[ValType::I32; 4],
         results: &[ValType::I32],
         expected: "a function (i32, i32, i32, i32) -> i32",
+    },
+    Import {
+        name: abi::IMPORT_SERVICE,
+        parameters: &[ValType::I32; 2],
+        results: &[ValType::I32],
+        expected: "a function (i32, i32) -> i32",
+    },
+    Import {
+        name: abi::IMPORT_REQUEST,
+        parameters: &[ValType::I32; 6],
+        results: &[ValType::I32],
+        expected: "a function (i32, i32, i32, i32, i32, i32) -> i32",
+    },
+    Import {
+        name: abi::IMPORT_RANDOM,
+        parameters: &[],
+        results: &[ValType::I64],
+        expected: "a function () -> i64",
     },
 ];
 
@@ -287,7 +305,7 @@ pub fn verify(wasm: &[u8], entry: &str, limits: &Limits) -> Result<Shape, Verify
     Ok(Shape {
         memory_bytes,
         has_init,
-        suspends: imported.contains(&abi::IMPORT_CALL),
+        suspends: [abi::IMPORT_CALL, abi::IMPORT_REQUEST].iter().any(|name| imported.contains(name)),
         writable_globals,
         header_use: HeaderUse::all(),
     })

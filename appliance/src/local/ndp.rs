@@ -1,9 +1,10 @@
-//! Neighbour solicitations for the port's IPv6 addresses (RFC 4861, 7.1.1 and 7.2.3; RFC 4862, 5.4.3).
+//! Neighbour solicitations for the port's IPv6 addresses (RFC 4861, 7.1.1 and 7.2.3; RFC 4862, 5.4.3); and advertisements that answer
+//! its own (7.1.2).
 
 use lnic_wire::ndp::{HOP_LIMIT, Packet, Repr};
 use lnic_wire::{checksum, ethernet, ipv6, protocol};
 
-use super::{Answer, address, message, sender};
+use super::{Answer, address, is_addressed_to, is_station, message, sender};
 use crate::frame::Frame;
 use crate::observe::DropReason;
 use crate::parser::{Interface, Parsed};
@@ -73,4 +74,25 @@ pub(super) fn answer<F: Frame>(frame: &mut F, parsed: &Parsed, interface: &Inter
     advertisement.emit(&mut bytes[network + ipv6::HEADER_BYTES..], pseudo);
     frame.set_tx_offload(None);
     Answer::Reply
+}
+
+/// An advertisement that answers a solicitation of ours: to our own address, with the neighbour's MAC address. `None` for any other, and
+/// for one that is malformed.
+pub(super) fn told(bytes: &[u8], parsed: &Parsed, interface: &Interface) -> Option<Answer> {
+    let ip = ipv6::Packet::new_checked(bytes.get(usize::from(parsed.network)..)?).ok()?;
+    let packet = Packet::new_checked(message(bytes, parsed)?).ok()?;
+    let (source, destination) = (ip.source(), ip.destination());
+    let pseudo = checksum::pseudo_ipv6(source, destination, protocol::ICMPV6, parsed.end - parsed.transport);
+    let Ok(Repr::Advertisement { solicited: true, target, target_link, .. }) = Repr::parse(&packet, pseudo)
+    else {
+        return None;
+    };
+    // Who is asked by unicast may leave it out (RFC 4861, 7.2.4), and Linux does.
+    let mac = match target_link {
+        Some(mac) => mac,
+        None => ethernet::Frame::new_checked(bytes).ok()?.source(),
+    };
+    let is_ours = interface.owns_ipv6(destination) && is_addressed_to(bytes, interface.mac);
+    let is_plausible = is_station(mac, interface) && interface.can_answer_ipv6(target);
+    (is_ours && is_plausible && ip.hop_limit() == HOP_LIMIT).then_some(Answer::Told(target.into(), mac))
 }

@@ -5,7 +5,7 @@ use lnic_wire::{ethernet, protocol};
 use super::{PortRange, Rule};
 use crate::parser::{IpPlan, Plan, Ports};
 
-/// What the parser must decode so that all rules find what they test, and all that may match is verified.
+/// What the parser must decode so that all rules, which are of one side, find what they test, and all that may match is verified.
 pub(super) fn plan<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Plan {
     let mut plan = Plan::OWN;
     for rule in rules {

@@ -17,7 +17,7 @@ mod tests;
 
 pub use directory::Directory;
 pub use reduce::Reduction;
-pub use rule::{Effect, Egress, Parameters, PortRange, Prefix, Rule, VlanMatch};
+pub use rule::{Effect, Egress, Parameters, PortRange, Prefix, Rule, Side, VlanMatch};
 pub use table::{Match, Table};
 
 /// Why rules make no table.

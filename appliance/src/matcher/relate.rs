@@ -14,7 +14,8 @@ impl Rule {
             (Some(wide), Some(narrow)) => wide.covers(narrow),
             (Some(_), None) => false,
         };
-        value(self.rpc_lambda, other.rpc_lambda)
+        self.side == other.side
+            && value(self.rpc_lambda, other.rpc_lambda)
             && value(self.port, other.port)
             && (self.vlan == VlanMatch::Any || self.vlan == other.vlan)
             && prefix(self.source, other.source)
@@ -35,7 +36,8 @@ impl Rule {
             (Some(a), Some(b)) => a.covers(b) || b.covers(a),
             _ => true,
         };
-        value(self.rpc_lambda, other.rpc_lambda)
+        self.side == other.side
+            && value(self.rpc_lambda, other.rpc_lambda)
             && value(self.port, other.port)
             && (self.vlan == VlanMatch::Any || other.vlan == VlanMatch::Any || self.vlan == other.vlan)
             && value(family(self), family(other))

@@ -20,6 +20,8 @@ pub struct Rule {
     pub priority: u32,
     /// Runs if the rule matches.
     pub lambda: LambdaRef,
+    /// Where the frame came from.
+    pub side: Side,
     /// λ-RPC lambda ID, in a message to this appliance.
     pub rpc_lambda: Option<LambdaId>,
     /// Port that the frame arrived on.
@@ -45,12 +47,13 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A rule of priority 0 that matches every frame and lets it only go back.
+    /// A rule of priority 0 that matches every frame from the wire and lets it only go back.
     #[must_use]
     pub const fn any(lambda: LambdaRef) -> Self {
         Self {
             priority: 0,
             lambda,
+            side: Side::Wire,
             rpc_lambda: None,
             port: None,
             vlan: VlanMatch::Any,
@@ -75,7 +78,8 @@ impl Rule {
     #[must_use]
     pub fn matches(&self, key: &Key) -> bool {
         let ip = key.present.has(Present::IPV4) || key.present.has(Present::IPV6);
-        self.rpc_lambda.is_none_or(|id| key.present.has(Present::RPC) && key.lambda == id.raw())
+        self.side.holds(key.present)
+            && self.rpc_lambda.is_none_or(|id| key.present.has(Present::RPC) && key.lambda == id.raw())
             && self.port.is_none_or(|port| key.port == port)
             && self.vlan.holds(key)
             && self.source.is_none_or(|prefix| prefix.holds(key.source, key.present))
@@ -90,6 +94,7 @@ impl Rule {
     #[must_use]
     pub(super) fn is_rpc_only(&self) -> bool {
         self.rpc_lambda.is_some()
+            && self.side == Side::Wire
             && self.port.is_none()
             && self.vlan == VlanMatch::Any
             && self.source.is_none()
@@ -118,6 +123,22 @@ impl Rule {
             VlanMatch::Exact(vlan) if vlan > 4094 => Err(Error::Vlan { index, vlan }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Which side of the appliance a rule is for. None is for both: what the host sends is not mistaken for what came to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Frames from ports that face the network.
+    #[default]
+    Wire,
+    /// Frames from host ports, on their way out.
+    Host,
+}
+
+impl Side {
+    fn holds(self, present: Present) -> bool {
+        (self == Self::Host) == present.has(Present::HOST)
     }
 }
 
@@ -214,6 +235,16 @@ impl Prefix {
     #[must_use]
     pub fn is_ipv4(self) -> bool {
         self.family == Present::IPV4
+    }
+
+    /// True if it holds this address.
+    #[must_use]
+    pub fn has(self, address: IpAddr) -> bool {
+        let (address, family) = match address {
+            IpAddr::V4(v4) => (MAPPED | u128::from(v4.to_bits()), Present::IPV4),
+            IpAddr::V6(v6) => (v6.to_bits(), Present::IPV6),
+        };
+        self.holds(address, family)
     }
 
     /// The prefix one bit shorter; `None` if there is none.

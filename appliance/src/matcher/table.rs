@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use super::tuple::{Seeds, Tuple, words};
-use super::{Effect, Error, Reduction, Rule, derive, reduce};
+use super::{Effect, Error, Reduction, Rule, Side, derive, reduce};
 use crate::parser::{Key, Plan, Present};
 
 /// No rule: behind every rank.
@@ -41,6 +41,7 @@ pub struct Table {
     tuples: Box<[Tuple]>,
     seeds: Seeds,
     plan: Plan,
+    host_plan: Option<Plan>,
 }
 
 impl Table {
@@ -78,8 +79,10 @@ impl Table {
             (0..).zip(&rules).partition(|(_, rule)| rule.is_rpc_only());
         let lambdas = LambdaIds::build(&by_lambda, &seeds);
         let tuples = Tuple::group(general.into_iter(), &seeds);
-        let plan = derive::plan(&rules);
-        Self { rules: rules.into(), indexes: indexes.into(), lambdas, tuples, seeds, plan }
+        let of_side = |side| rules.iter().filter(move |rule| rule.side == side);
+        let plan = derive::plan(of_side(Side::Wire));
+        let host_plan = of_side(Side::Host).next().map(|_| derive::plan(of_side(Side::Host)));
+        Self { rules: rules.into(), indexes: indexes.into(), lambdas, tuples, seeds, plan, host_plan }
     }
 
     /// The rule that a frame with this key gets. Costs nanoseconds: the figures and how to measure them stand at
@@ -88,7 +91,8 @@ impl Table {
     #[must_use]
     pub fn lookup(&self, key: &Key) -> Option<Match<'_>> {
         let mut best = NONE;
-        if key.present.has(Present::RPC) {
+        // Such rules are for the wire.
+        if key.present.has(Present::RPC) && !key.present.has(Present::HOST) {
             best = self.lambdas.lookup(key.lambda, &self.seeds);
         }
         if self.tuples.first().is_some_and(|tuple| tuple.best_rank() < best) {
@@ -118,11 +122,18 @@ impl Table {
         best
     }
 
-    /// What the parser has to decode for it: the two belong together.
+    /// What the parser has to decode of frames from the wire for it: the two belong together.
     #[inline]
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The same of frames from the host's side; `None` if no rule is for them, and none has to be looked at.
+    #[inline]
+    #[must_use]
+    pub fn host_plan(&self) -> Option<&Plan> {
+        self.host_plan.as_ref()
     }
 
     /// Rules in the table.

@@ -74,6 +74,28 @@ fn priority_then_order_decides_between_a_lambda_id_and_a_general_rule() {
 }
 
 #[test]
+fn a_rule_is_for_one_side() {
+    let mut from_host = udp_key();
+    from_host.present.add(Present::HOST);
+    let any = |side| Rule { side, ..Rule::any(lambda(0)) };
+    let table = |rules: Vec<Rule>| Table::build(rules).unwrap();
+    let wire = table(vec![any(Side::Wire)]);
+    assert_eq!((index(&wire, &udp_key()), index(&wire, &from_host)), (Some(0), None));
+    assert_eq!(wire.host_plan(), None);
+    let host = table(vec![any(Side::Host)]);
+    assert_eq!((index(&host, &udp_key()), index(&host, &from_host)), (None, Some(0)));
+    assert_eq!(host.plan(), &crate::parser::Plan::OWN);
+    // A lambda ID is not asked for from the host's side, and neither side takes the other's place.
+    let mut rpc = rpc_key(7);
+    rpc.present.add(Present::HOST);
+    let both = table(vec![Rule::rpc(LambdaId::new(7), lambda(1)), any(Side::Wire), any(Side::Host)]);
+    assert_eq!((index(&both, &rpc), index(&both, &rpc_key(7))), (Some(2), Some(0)));
+    let dns = Rule { protocol: Some(17), destination_port: PortRange::Exact(53), ..any(Side::Host) };
+    let both = table(vec![dns, any(Side::Wire)]);
+    assert_eq!(both.host_plan().unwrap().to_string(), "ethernet vlan ipv4(udp 53) ipv6(udp 53) rpc");
+}
+
+#[test]
 fn families_never_mix() {
     let everything_v6 = Rule { source: Some(prefix("::/0")), ..Rule::any(lambda(0)) };
     let everything_v4 = Rule { destination: Some(prefix("0.0.0.0/0")), ..Rule::any(lambda(0)) };
@@ -213,10 +235,17 @@ fn a_rule() -> impl Strategy<Value = Rule> {
         (0u32..4, prop::option::weighted(0.3, 0u32..6), rare(0u16..3), vlan),
         (prop::option::weighted(0.3, a_prefix()), prop::option::weighted(0.3, a_prefix())),
         (prop::option::weighted(0.25, 0u8..3), a_range(), a_range(), rare(0u16..3)),
+        any::<bool>(),
     )
         .prop_map(
-            |((priority, id, port, vlan), (source, destination), (protocol, from, to, ether_type))| Rule {
+            |(
+                (priority, id, port, vlan),
+                (source, destination),
+                (protocol, from, to, ether_type),
+                from_host,
+            )| Rule {
                 priority,
+                side: if from_host { Side::Host } else { Side::Wire },
                 rpc_lambda: id.map(LambdaId::new),
                 port: port.map(PortId::new),
                 vlan,
@@ -276,6 +305,10 @@ fn near(rule: &Rule, mut key: Key) -> Key {
     };
     network(rule.source, &mut key.source);
     network(rule.destination, &mut key.destination);
+    key.present = Present::from_bits(key.present.bits() & !Present::HOST.bits());
+    if rule.side == Side::Host {
+        key.present.add(Present::HOST);
+    }
     if let Some(id) = rule.rpc_lambda {
         key.present.add(Present::RPC);
         key.lambda = id.raw();

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::rule::{PortRange, Rule, VlanMatch};
+use super::rule::{PortRange, Rule, Side, VlanMatch};
 use crate::parser::{Key, Present};
 
 /// A key, a mask, or a masked value.
@@ -79,6 +79,9 @@ pub(super) fn mask_and_value(rule: &Rule) -> (Words, Words) {
         tested.add(part);
         present.add(part);
     };
+    if rule.side == Side::Host {
+        need(Present::HOST);
+    }
     if let Some(id) = rule.rpc_lambda {
         need(Present::RPC);
         (mask.lambda, value.lambda) = (u32::MAX, id.raw());
@@ -121,6 +124,7 @@ pub(super) fn mask_and_value(rule: &Rule) -> (Words, Words) {
             (mask.vlan, value.vlan) = (u16::MAX, vlan);
         }
     }
+    tested.add(Present::HOST);
     (mask.present, value.present) = (tested, present);
     (words(&mask), words(&value))
 }

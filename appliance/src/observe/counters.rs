@@ -92,11 +92,11 @@ pub struct LcoreCounters {
     pub pongs: Counter,
     /// λ-RPC requests for a lambda that is not deployed, answered UNIMPLEMENTED.
     pub unknown_lambda: Counter,
-    /// Frames whose payload was placed in a message, or that were a word about one: they end there.
+    /// Frames whose payload was placed, in a message or as a service's reply, or that were a word about one, or a neighbour's: they end there.
     pub placed: Counter,
     /// Of those placed: by a DMA engine.
     pub placed_by_engine: Counter,
-    /// Frames that the lcore made: fragments of replies, and words about messages.
+    /// Frames that the lcore made: fragments of replies, words about messages, requests to services, and questions to neighbours.
     pub made: Counter,
     /// Messages that were complete, or came through the server for another reason, and ran.
     pub messages: Counter,
@@ -127,6 +127,16 @@ pub struct LcoreCounters {
     pub npu_ns: Counter,
     /// Frames that waited for a lambda to wake up.
     pub parked: Counter,
+    /// Requests to services outside that were sent.
+    pub requests: Counter,
+    /// Replies of services that were whole.
+    pub replies: Counter,
+    /// Requests that got no reply in time.
+    pub requests_timed_out: Counter,
+    /// Requests that were not sent: the next hop did not answer ARP or neighbour discovery.
+    pub requests_unresolved: Counter,
+    /// Questions to neighbours: ARP requests and neighbour solicitations.
+    pub neighbours_asked: Counter,
     /// Commands of control's that were carried out.
     pub commands: Counter,
     /// Longest time that one of them took, in ns.
@@ -168,6 +178,14 @@ pub struct LambdaCounters {
     pub calls_timed_out: Counter,
     /// NPU time used, in ns: exact where a dispatcher decides, else by samples.
     pub npu_ns: Counter,
+    /// Requests to services outside. Each ends as a reply, timed out, or failed.
+    pub requests: Counter,
+    /// Those that got a reply.
+    pub replies: Counter,
+    /// Those that got none in time.
+    pub requests_timed_out: Counter,
+    /// Those that could not be sent, or whose reply could not be taken.
+    pub requests_failed: Counter,
 }
 
 /// How long one lambda's requests took on one lcore. Apart from its counters, which every invocation touches: those of thousands
@@ -182,7 +200,7 @@ pub struct LambdaTimes {
 
 impl LambdaCounters {
     /// How many counters there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 18;
 
     /// All of them, in the order of the fields.
     #[must_use]
@@ -202,6 +220,10 @@ impl LambdaCounters {
             &self.calls,
             &self.calls_timed_out,
             &self.npu_ns,
+            &self.requests,
+            &self.replies,
+            &self.requests_timed_out,
+            &self.requests_failed,
         ]
     }
 }
@@ -235,6 +257,11 @@ impl LcoreCounters {
             suspended: Counter::default(),
             npu_ns: Counter::default(),
             parked: Counter::default(),
+            requests: Counter::default(),
+            replies: Counter::default(),
+            requests_timed_out: Counter::default(),
+            requests_unresolved: Counter::default(),
+            neighbours_asked: Counter::default(),
             commands: Counter::default(),
             longest_command_ns: Counter::default(),
             outstanding: Arc::new(Outstanding::new(lambdas)),

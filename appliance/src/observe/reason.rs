@@ -85,6 +85,12 @@ reasons! {
     MessageUnknown = "message_unknown",
     /// λ-RPC message: the caller had cancelled it.
     MessageCancelled = "message_cancelled",
+    /// To one of the UDP ports that requests to services leave from, and no reply to one that waits: late, a duplicate, or forged.
+    StrayReply = "stray_reply",
+    /// A service's reply whose memcached frame header contradicts itself, or the datagrams before.
+    MalformedReply = "malformed_reply",
+    /// A service's reply that came to another lcore than had asked, and the way to that one was full.
+    ReplyBacklog = "reply_backlog",
     /// The lambda said DROP.
     LambdaDrop = "lambda_drop",
     /// The lambda trapped, and the frame has no caller to tell.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Parsed, Present};
+use super::{Parsed, Ports, Present};
 use crate::ids::PortId;
 
 /// Addresses and habits of one port: plain values, made from the configuration and the device.
@@ -19,6 +19,8 @@ pub struct Interface {
     pub ipv6: Option<Ipv6Addr>,
     /// UDP port on its own addresses that speaks λ-RPC.
     pub rpc_port: u16,
+    /// UDP ports on its own addresses that requests to services outside leave from: what comes to them is replies.
+    pub service_ports: Ports,
     /// Takes frames for any MAC.
     pub promiscuous: bool,
     /// Accepts UDP and TCP checksums that hold only the pseudo-header's sum: veth and tap peers leave them to a card
@@ -66,6 +68,7 @@ impl Interface {
         !(address.is_unspecified()
             || address.is_loopback()
             || address.is_multicast()
+            || address.to_ipv4_mapped().is_some()
             || self.owns_ipv6(address))
     }
 

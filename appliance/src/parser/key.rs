@@ -17,6 +17,8 @@ impl Present {
     pub const RPC: Present = Present(8);
     /// A VLAN tag.
     pub const VLAN: Present = Present(16);
+    /// Nothing of the frame's: it came from the host's side.
+    pub const HOST: Present = Present(32);
 
     /// Raw bits.
     #[must_use]
@@ -27,7 +29,7 @@ impl Present {
     /// From raw bits; unknown bits are cleared.
     #[must_use]
     pub const fn from_bits(bits: u8) -> Self {
-        Self(bits & 31)
+        Self(bits & 63)
     }
 
     /// True if all parts of `other` are present.

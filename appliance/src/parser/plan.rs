@@ -31,6 +31,12 @@ impl Ports {
     /// No port: none is both at least the last and at most the first.
     pub const NONE: Self = Self { first: u16::MAX, last: 0 };
 
+    /// The ports from `first` to `last`.
+    #[must_use]
+    pub const fn range(first: u16, last: u16) -> Self {
+        Self { first, last }
+    }
+
     /// Takes in the ports from `first` to `last`.
     pub fn add(&mut self, first: u16, last: u16) {
         self.first = self.first.min(first);

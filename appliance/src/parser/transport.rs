@@ -52,7 +52,8 @@ fn udp(
     };
     let destination = u16::from_be_bytes([header[2], header[3]]);
     let is_rpc = segment.ours && destination == interface.rpc_port;
-    if !wanted.has(destination) && !is_rpc {
+    let is_reply = segment.ours && interface.service_ports.has(destination);
+    if !(wanted.has(destination) || is_rpc || is_reply) {
         return Err(DropReason::Unmatched);
     }
     // The IP payload may be longer: what lies behind the datagram is not its payload (RFC 9868 calls it the surplus area).

@@ -262,15 +262,17 @@ impl<'a> Arrival<'a> {
         capacity
     }
 
-    /// Hands the frame to the host's side, as it came but for a checksum that its sender left to a card: the host's stack would
-    /// not take that from a port.
+    /// Hands the frame to the other side, as it came but for a checksum that its sender left to a card: the host's stack would
+    /// not take that from a port, and the wire has no card. From the wire that is the host, and from the host the wire.
     #[cold]
     pub(super) fn to_host<F: Frame>(&self, frame: &mut F) -> End {
-        let Role::Wire { host: Some(host) } = self.attachment.role else {
-            return End::Drop(DropReason::Unmatched);
+        let end = match self.attachment.role {
+            Role::Wire { host: Some(host) } => End::ToHost(host),
+            Role::Wire { host: None } => return End::Drop(DropReason::Unmatched),
+            Role::Host { wire } => End::Send(wire),
         };
         parser::complete_checksum(frame.bytes_mut(), self.parsed);
-        End::ToHost(host)
+        end
     }
 
     /// A request ran, and did not end well: its caller is told, a frame without one is dropped for the reason.

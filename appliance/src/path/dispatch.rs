@@ -289,6 +289,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
         let mut busy = self.take_back();
         busy |= self.take_jobs();
         busy |= self.run_calls();
+        busy |= self.outside.as_ref().is_some_and(|it| !it.is_at_rest()) && self.serve_outside();
         busy |= self.wake_late();
         busy |= self.dispatch();
         self.suspended_here.store(self.suspended.len(), Relaxed);
@@ -394,13 +395,14 @@ impl<F: Frame, C: Clock> Path<F, C> {
         self.servers.iter_mut().for_each(|server| count(server.flush()));
     }
 
-    /// When a suspended lambda is to be woken, or something is to be sent for a message: the lcore must not sleep longer. `None` if
-    /// nothing is.
+    /// When a suspended lambda is to be woken, or something is to be sent for a message, or done for a request outside: the lcore must not
+    /// sleep longer. `None` if nothing is.
     #[must_use]
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let suspended = (!self.suspended.is_empty()).then(|| self.suspended.next_deadline_ns());
         let messages = self.messages.as_ref().and_then(|messages| messages.next_ns());
-        [suspended, messages, self.waiting_room.next_deadline_ns()].into_iter().flatten().min()
+        let outside = self.outside.as_ref().and_then(|outside| outside.next_deadline_ns());
+        [suspended, messages, outside, self.waiting_room.next_deadline_ns()].into_iter().flatten().min()
     }
 
     /// Nanoseconds since the appliance started.
@@ -413,6 +415,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
     pub fn is_at_rest(&self) -> bool {
         self.suspended.is_empty()
             && self.waiting_room.is_empty()
+            && self.outside.as_ref().is_none_or(|outside| outside.is_at_rest())
             && self.messages.as_ref().is_none_or(|messages| messages.is_at_rest())
             && self.dispatcher.as_ref().is_none_or(Dispatcher::is_idle)
             && self.clients.iter().all(|client| client.is_idle())

@@ -2,13 +2,14 @@
 
 use lnic_wire::rpc::Status;
 
+use super::outside::{GRACE_NS, MOST_WAIT_NS};
 use super::{Arrival, Clock, Found, Path, Place, Ran, Stage, Way};
 use crate::dispatcher::Refused;
 use crate::frame::Frame;
 use crate::handoff::{Call, End, Errand, Job, Jobs, Ticket};
-use crate::ids::{LambdaId, LambdaRef};
+use crate::ids::LambdaRef;
 use crate::island::{CallTask, Context, Outcome};
-use crate::lambda::{Answer, Failure};
+use crate::lambda::{Answer, Failure, Target};
 use crate::observe::DropReason;
 use crate::observe::counters::LambdaCounters;
 
@@ -108,7 +109,8 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 let arrival = Arrival::of(request, &self.attachments);
                 *end = Some(arrival.refuse(frame, reason, status, retry_us));
             }
-            Errand::Call { call, .. } => call.answer(status.raw(), &[]),
+            Errand::Call { call, .. } | Errand::Ask { call, .. } => call.answer(status.raw(), &[]),
+            Errand::Reply { refused, .. } => *refused = Some(reason),
             Errand::Spare | Errand::Recall => {}
         }
     }
@@ -168,7 +170,8 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 }
                 (answer(outcome, fuel, call, count), fuel)
             }
-            Errand::Spare | Errand::Recall => (Progress::Done, 0),
+            // Nobody's to run.
+            Errand::Spare | Errand::Ask { .. } | Errand::Reply { .. } | Errand::Recall => (Progress::Done, 0),
         };
         self.account(&mut job, fuel);
         self.proceed(job, progress);
@@ -211,10 +214,15 @@ impl<F: Frame, C: Clock> Path<F, C> {
         loop {
             let lambda = job.lambda;
             let now = self.clock.now_ns();
-            let timeout_us = self.npu.pending(lambda, context).map_or(0, |call| call.timeout_us);
+            let pending = self.npu.pending(lambda, context);
+            let timeout_us = pending.map_or(0, |call| call.timeout_us);
+            let is_outside = pending.is_some_and(|call| matches!(call.target, Target::Service(_)));
+            let most_ns = if is_outside { MOST_WAIT_NS } else { u64::MAX };
+            let wait_ns = (u64::from(timeout_us) * 1000).min(most_ns);
             // No longer than its own caller: lambdas that call each other in a circle end with the first of them.
-            let deadline_ns = (now + u64::from(timeout_us) * 1000).min(job.deadline_ns());
-            match self.suspended.insert(job, context, deadline_ns) {
+            let deadline_ns = (now + wait_ns).min(job.deadline_ns());
+            let wakes_ns = deadline_ns.saturating_add(if is_outside { GRACE_NS } else { 0 });
+            match self.suspended.insert(job, context, wakes_ns) {
                 Ok(ticket) => return self.call(lambda, context, ticket, deadline_ns),
                 Err(back) => job = back,
             }
@@ -226,15 +234,23 @@ impl<F: Frame, C: Clock> Path<F, C> {
         }
     }
 
-    /// Sends a suspended lambda's call on its way.
+    /// Sends a suspended lambda's call or request on its way.
     fn call(&mut self, caller: LambdaRef, context: Context, ticket: Ticket, deadline_ns: u64) {
-        if let Some(count) = self.counters.lambda(caller.slot) {
-            count.calls.add(1);
-        }
         let refused = 'refused: {
             let Some(pending) = self.npu.pending(caller, context) else { break 'refused Status::Internal };
-            let id = LambdaId::new(pending.lambda_id);
-            let Some(lambda) = self.directory.find(id) else { break 'refused Status::Unimplemented };
+            if let Some(count) = self.counters.lambda(caller.slot) {
+                match pending.target {
+                    Target::Lambda(_) => count.calls.add(1),
+                    Target::Service(_) => count.requests.add(1),
+                }
+            }
+            let lambda = match pending.target {
+                Target::Lambda(id) => match self.directory.find(id) {
+                    Some(lambda) => lambda,
+                    None => break 'refused Status::Unimplemented,
+                },
+                Target::Service(_) => caller,
+            };
             let Some(mut call) = self.store.call() else { break 'refused Status::ResourceExhausted };
             let Some(mut job) = self.store.job() else {
                 self.store.keep_call(call);
@@ -245,7 +261,13 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 self.store.keep_job(job);
                 break 'refused Status::InvalidArgument;
             }
-            job.begin(lambda, Errand::Call { call, ticket, id });
+            job.begin(
+                lambda,
+                match pending.target {
+                    Target::Lambda(id) => Errand::Call { call, ticket, id },
+                    Target::Service(service) => Errand::Ask { call, ticket, service },
+                },
+            );
             self.counters.outstanding.begin(lambda.slot);
             // Not run from here, however near its lambda is: calls could nest without end.
             self.calls.push_back(job);
@@ -278,7 +300,7 @@ impl<F: Frame, C: Clock> Path<F, C> {
     /// Sends off a call, to whom its ID leads now. One for a lambda that sleeps waits on: false then.
     fn set_out_call(&mut self, mut job: Box<Job<F>>) -> bool {
         let Errand::Call { id, ref call, .. } = job.errand else {
-            self.settle(job);
+            self.set_out_request(job);
             return true;
         };
         let deadline_ns = call.deadline_ns;
@@ -316,20 +338,32 @@ impl<F: Frame, C: Clock> Path<F, C> {
         while let Some(waiting) = self.suspended.take_late(now) {
             any = true;
             self.mark_ns = now;
-            if let Some(count) = self.counters.lambda(waiting.job.lambda.slot) {
+            let (mut job, context) = (waiting.job, waiting.context);
+            let late = Answer::Failed(Status::DeadlineExceeded.raw());
+            if self.waits_outside(job.lambda, context) {
+                self.count_request(job.lambda, &late);
+            } else if let Some(count) = self.counters.lambda(job.lambda.slot) {
                 count.calls_timed_out.add(1);
             }
-            let (mut job, context) = (waiting.job, waiting.context);
-            let progress = self.resume(&mut job, context, Answer::Failed(Status::DeadlineExceeded.raw()));
+            let progress = self.resume(&mut job, context, late);
             self.proceed(job, progress);
         }
         any
+    }
+
+    /// Does it wait for a service, and not for another lambda?
+    fn waits_outside(&self, lambda: LambdaRef, context: Context) -> bool {
+        let pending = self.npu.pending(lambda, context);
+        pending.is_some_and(|pending| matches!(pending.target, Target::Service(_)))
     }
 
     fn wake(&mut self, ticket: Ticket, answer: Answer<'_>) {
         // Its time may have been up before.
         let Some(waiting) = self.suspended.take(ticket) else { return };
         let (mut job, context) = (waiting.job, waiting.context);
+        if self.waits_outside(job.lambda, context) {
+            self.count_request(job.lambda, &answer);
+        }
         let progress = self.resume(&mut job, context, answer);
         self.proceed(job, progress);
     }
@@ -352,7 +386,9 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 let (outcome, fuel) = self.npu.resume(lambda, context, with, None);
                 (answer(outcome, fuel, call, count), fuel)
             }
-            Errand::Spare | Errand::Recall => return Progress::Done,
+            Errand::Spare | Errand::Ask { .. } | Errand::Reply { .. } | Errand::Recall => {
+                return Progress::Done;
+            }
         };
         self.account(job, fuel);
         progress
@@ -377,10 +413,11 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 let end = end.unwrap_or(End::Drop(DropReason::LambdaGone));
                 self.finish_request(frame, request.message, end);
             }
-            Errand::Call { call, ticket, .. } => {
+            Errand::Call { call, ticket, .. } | Errand::Ask { call, ticket, .. } => {
                 self.answered(&call, ticket);
                 self.store.keep_call(call);
             }
+            Errand::Reply { frame, refused, .. } => self.end_reply(frame, refused),
             Errand::Recall => {
                 if let Some(dispatcher) = &mut self.dispatcher {
                     dispatcher.recalled(job.lambda, job.loaded.take());
@@ -446,6 +483,10 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 if job.route.try_push(at as u8).is_err() {
                     // Cannot be: no lcore passes a job on twice. It goes back the way it came.
                     self.servers[at].give_back(job);
+                } else if matches!(job.errand, Errand::Ask { .. }) {
+                    self.ask(job);
+                } else if matches!(job.errand, Errand::Reply { .. }) {
+                    self.take_reply_of_other(job);
                 } else if self.dispatcher.is_some() {
                     let place = self.places.get(job.lambda.slot.index()).copied().unwrap_or_default();
                     self.send_to(place, job);

@@ -122,6 +122,11 @@ impl<F: Frame> Messages<F> {
         &mut self.slots
     }
 
+    /// Where frames come from that the lcore makes.
+    pub(super) fn frames_mut(&mut self) -> &mut dyn FrameSource<Frame = F> {
+        &mut *self.frames
+    }
+
     /// Is anything to be sent, now or later, or being copied?
     #[inline]
     pub(super) fn is_active(&self) -> bool {

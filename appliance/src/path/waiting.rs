@@ -91,6 +91,9 @@ impl<F: Frame, C: Clock> Path<F, C> {
                 Next::Job(way) => self.set_out(waiting.frame, way),
                 // The message server's time does not go back.
                 Next::Part => self.take_part(waiting.frame, now_ns),
+                // It would not have waited.
+                Next::Reply => self.take_reply(waiting.frame),
+                Next::Heard => self.counters.placed.add(1),
                 Next::Wait(lambda) => {
                     waiting.lambda = lambda;
                     self.ask_to_wake(lambda);

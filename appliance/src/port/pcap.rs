@@ -90,6 +90,17 @@ impl<S> PcapPort<S> {
     }
 }
 
+/// All frames of a file.
+pub fn frames(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let mut reader = open_reader(path)?;
+    let wrong = |error: pcap_file::PcapError| Error::Format { path: path.into(), reason: error.to_string() };
+    let mut frames = Vec::new();
+    while let Some(packet) = reader.next_packet() {
+        frames.push(packet.map_err(wrong)?.data.into_owned());
+    }
+    Ok(frames)
+}
+
 fn open_reader(path: &Path) -> Result<PcapReader<BufReader<File>>, Error> {
     let file = File::open(path).map_err(|source| Error::File { path: path.into(), source })?;
     let reader = PcapReader::new(BufReader::new(file))

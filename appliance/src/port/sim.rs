@@ -5,7 +5,7 @@
 //! what is reused too early arrives wrong, as from a card.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -42,6 +42,45 @@ impl SimPool {
     #[must_use]
     pub fn frames(&self) -> usize {
         self.0.frames
+    }
+}
+
+thread_local! {
+    /// Pools of this thread that are known by a number.
+    static POOLS: RefCell<BTreeMap<u64, SimPool>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+impl SimPool {
+    /// The pool as something that an lcore could take along: frames come from it on this thread only, elsewhere there are none.
+    #[must_use]
+    pub fn sendable(&self) -> SendablePool {
+        POOLS.with_borrow_mut(|pools| {
+            let number = pools.last_key_value().map_or(0, |(last, _)| last + 1);
+            pools.insert(number, self.clone());
+            SendablePool(number)
+        })
+    }
+}
+
+/// A [`SimPool`] by its number.
+pub struct SendablePool(u64);
+
+impl FrameSource for SendablePool {
+    type Frame = SimFrame;
+
+    fn frame(&mut self, bytes: &[u8]) -> Option<SimFrame> {
+        POOLS.with_borrow_mut(|pools| pools.get_mut(&self.0)?.frame(bytes))
+    }
+
+    fn capacity(&self) -> usize {
+        POOLS.with_borrow(|pools| pools.get(&self.0).map_or(0, FrameSource::capacity))
+    }
+}
+
+impl Drop for SendablePool {
+    fn drop(&mut self) {
+        // At the thread's end the pools may have gone before.
+        let _ = POOLS.try_with(|pools| pools.borrow_mut().remove(&self.0));
     }
 }
 

@@ -18,6 +18,7 @@ impl fmt::Display for Report {
         self.memory(f)?;
         self.ports(f)?;
         self.lambdas(f)?;
+        self.services(f)?;
         if !self.privileges.is_empty() {
             writeln!(f, "\nPrivileges")?;
             let rows = self.privileges.iter().map(|privilege| {
@@ -150,10 +151,38 @@ impl Report {
             let mut options = vec![format!("mtu {}", port.mtu), format!("queues {}", port.queues)];
             options.extend(port.promiscuous.then(|| "promiscuous".into()));
             options.extend(port.partial_checksums.then(|| "partial checksums".into()));
+            options.extend(port.gateways.iter().map(|gateway| format!("gateway {gateway}")));
             options.extend(port.host.as_ref().map(|host| format!("host {host}")));
             let addresses =
                 if port.addresses.is_empty() { "no address".into() } else { port.addresses.join(" ") };
             vec![port.name.clone(), port.device.clone(), port.state.clone(), addresses, options.join(", ")]
+        });
+        table(f, rows.collect())
+    }
+
+    /// What lambdas may ask outside; nothing if that is nobody.
+    fn services(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services = &self.services;
+        if services.allowed.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nServices outside")?;
+        writeln!(
+            f,
+            "  lambdas may ask {}: {} requests at a time on each lcore that polls, from UDP ports {}",
+            services.allowed.join(", "),
+            services.in_flight,
+            services.udp_ports
+        )?;
+        let all = self.lambdas.iter().flat_map(|lambda| lambda.services.iter().map(move |it| (lambda, it)));
+        let rows = all.map(|(lambda, service)| {
+            vec![
+                lambda.name.clone(),
+                service.name.clone(),
+                service.address.clone(),
+                service.framing.clone(),
+                format!("leaves by {} to {}", service.port, service.next_hop),
+            ]
         });
         table(f, rows.collect())
     }

@@ -1,6 +1,7 @@
 //! What `lnic check` found, as data: printed for people, serialised for programs.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use lnic_compiler::placement::Runs;
@@ -11,8 +12,9 @@ use super::memory::{self, Memory};
 use super::missing::{self, Missing, Privilege};
 use super::roles::{self, Budget, Cores, Dispatcher, Island, Npu, Quarantine, Scheduling};
 use crate::control::config::{Machine, Problem};
+use crate::control::stats::{ServiceStats, mac_text};
 use crate::control::topology::{DeviceKind, Driver, Pages, PortSpec, Topology};
-use crate::matcher::{Egress, Table};
+use crate::matcher::{Egress, Prefix, Table};
 use crate::memory::Tier;
 
 /// Everything that was found.
@@ -32,6 +34,7 @@ pub(super) struct Report {
     pub(super) budget: Budget,
     pub(super) memory: Memory,
     pub(super) ports: Vec<Port>,
+    pub(super) services: Services,
     pub(super) lambdas: Vec<Lambda>,
     pub(super) rules: Vec<MatchRule>,
     /// What the table and the parser make of the rules.
@@ -53,7 +56,17 @@ pub(super) struct Port {
     pub(super) queues: u16,
     pub(super) promiscuous: bool,
     pub(super) partial_checksums: bool,
+    pub(super) gateways: Vec<String>,
     pub(super) host: Option<String>,
+}
+
+/// What lambdas may ask outside.
+#[derive(Debug, Serialize)]
+pub(super) struct Services {
+    pub(super) allowed: Vec<String>,
+    /// Requests under way on each lcore that polls.
+    pub(super) in_flight: u32,
+    pub(super) udp_ports: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +93,7 @@ pub(super) struct Lambda {
     pub(super) queue_frames: u32,
     pub(super) egress: &'static str,
     pub(super) rpc: bool,
+    pub(super) services: Vec<ServiceStats>,
     /// Bytes of an instance's linear memory.
     pub(super) memory_bytes: Option<u64>,
 }
@@ -133,6 +147,7 @@ impl Report {
                 .filter(|spec| spec.driver != Driver::Internal)
                 .map(|spec| port(spec, topology, machine))
                 .collect(),
+            services: services(topology),
             rules: rules(topology),
             matching: matching(topology),
             notes: notes(topology, machine),
@@ -144,10 +159,24 @@ impl Report {
     }
 }
 
+fn services(topology: &Topology) -> Services {
+    let limits = &topology.services;
+    Services {
+        allowed: limits.allowed.iter().map(ToString::to_string).collect(),
+        in_flight: limits.in_flight,
+        udp_ports: format!("{}-{}", limits.udp_ports.start(), limits.udp_ports.end()),
+    }
+}
+
+/// An address with the length of its network's prefix, if that is known.
+fn address(address: Option<IpAddr>, network: Option<Prefix>) -> Option<String> {
+    let bits = network.map(|network| format!("/{}", network.bits())).unwrap_or_default();
+    address.map(|address| format!("{address}{bits}"))
+}
+
 fn port(spec: &PortSpec, topology: &Topology, machine: &Machine) -> Port {
-    let ipv4 = spec.ipv4.map(|address| address.to_string());
-    let ipv6 = spec.ipv6.map(|address| address.to_string());
-    let mac = spec.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
+    let [ipv4, ipv6] = [true, false].map(|ipv4| address(spec.address(ipv4), spec.network(ipv4)));
+    let mac = spec.mac.map(mac_text);
     Port {
         name: spec.name.clone(),
         device: match &spec.driver {
@@ -170,6 +199,7 @@ fn port(spec: &PortSpec, topology: &Topology, machine: &Machine) -> Port {
         queues: topology.wanted_queues(spec),
         promiscuous: spec.promiscuous,
         partial_checksums: spec.partial_checksums,
+        gateways: [true, false].iter().filter_map(|ipv4| Some(spec.gateway(*ipv4)?.to_string())).collect(),
         host: spec.host.map(|host| topology.ports[host.index()].name.clone()),
     }
 }
@@ -237,6 +267,7 @@ fn lambda(at: usize, known: &Known, topology: &Topology) -> Lambda {
             Egress::Any => "any",
         },
         rpc: spec.rpc,
+        services: spec.services.iter().map(|service| ServiceStats::of(service, topology)).collect(),
         memory_bytes: code.map(|code| code.plan.bytes()),
     }
 }

@@ -312,7 +312,7 @@ fn limits_and_quotas_that_are_too_small_are_missing() {
 /// A counter in C, built as `lnic build` does: `hits` as it is declared, and what a run does with it.
 fn counter(hits: &str, run: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    let source = format!("#include <lambda.h>\n{hits};\nLAMBDA(counter) {{\n{run};\nreturn DROP;\n}}\n");
+    let source = format!("#include <lnic.h>\n{hits};\nLAMBDA(counter) {{\n{run};\nreturn DROP;\n}}\n");
     std::fs::write(folder.path().join("counter.c"), source).unwrap();
     let output = folder.path().join("counter.wasm");
     let options = build::Options { output: Some(output.clone()), ..build::Options::default() };
@@ -409,4 +409,33 @@ fn code_of_the_same_bytes_and_wishes_is_compiled_once() {
     assert!((1..50).all(|at| Arc::ptr_eq(of(0), of(at))));
     assert!(!Arc::ptr_eq(of(0), of(50)));
     assert_ne!(of(0).runs, of(50).runs);
+}
+
+#[test]
+fn services_and_the_ways_to_them_are_shown() {
+    let tap = TAP.replace("10.77.0.1", "10.77.0.1/24");
+    let services = "[lambdas.services.cache]\naddress = \"192.0.2.7:11211\"\nframing = \"memcached\"\n\
+                    [lambdas.services.near]\naddress = \"10.77.0.2:7\"\n";
+    let text = format!(
+        "[services]\nallowed = [\"192.0.2.0/24\", \"10.77.0.2\"]\n{tap}ipv4_gateway = \"10.77.0.254\"\n{ECHO}{services}"
+    );
+    let report = report(&text, &bare());
+    let shown = report.to_string();
+    assert!(
+        shown.contains("10.77.0.1/24") && shown.contains("queues 1, partial checksums, gateway 10.77.0.254"),
+        "{shown}"
+    );
+    let (_, section) = shown.split_once("\nServices outside\n").expect("a section");
+    let lines: Vec<&str> = section.lines().take(3).map(str::trim_end).collect();
+    assert_eq!(
+        lines,
+        [
+            "  lambdas may ask 192.0.2.0/24, 10.77.0.2/32: 256 requests at a time on each lcore that polls, from UDP ports 61000-65535",
+            "  echo  cache  192.0.2.7:11211  memcached  leaves by p0 to 10.77.0.254",
+            "  echo  near   10.77.0.2:7      datagram   leaves by p0 to 10.77.0.2",
+        ]
+    );
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["lambdas"][0]["services"][0]["next_hop"], "10.77.0.254");
+    assert!(!self::report(TAP, &bare()).to_string().contains("Services outside"));
 }

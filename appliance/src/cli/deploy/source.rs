@@ -10,22 +10,22 @@ use crate::lambda::{Limits, VerifyError, verify};
 
 /// A lambda, ready to be sent.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(in crate::cli) struct Prepared {
     /// What its author says, with a name and an entry.
-    pub(super) manifest: Manifest,
+    pub(in crate::cli) manifest: Manifest,
     /// Its code.
-    pub(super) wasm: Vec<u8>,
+    pub(in crate::cli) wasm: Vec<u8>,
     /// The code's name.
-    pub(super) digest: Digest,
+    pub(in crate::cli) digest: Digest,
     /// Where it came from, for people.
-    pub(super) image: String,
+    pub(in crate::cli) image: String,
     /// The compiler's, as it wrote them.
-    pub(super) warnings: String,
+    pub(in crate::cli) warnings: String,
 }
 
 /// Why there is nothing to send.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SourceError {
+pub(in crate::cli) enum SourceError {
     /// A file or folder.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -35,11 +35,14 @@ pub(super) enum SourceError {
         source: std::io::Error,
     },
     /// Neither a folder nor a module.
-    #[error("{}: deploy a folder with C files or a module, or a .wasm file", .0.display())]
+    #[error("{}: deploy a folder with C files, a crate in Rust or a module, or a .wasm file", .0.display())]
     Kind(PathBuf),
     /// No code in a folder.
-    #[error("{}: neither C files (*.c) nor a module (*.wasm)", .0.display())]
+    #[error("{}: neither C files (*.c), a crate in Rust (Cargo.toml) nor a module (*.wasm)", .0.display())]
     NoCode(PathBuf),
+    /// Files for a module that is built already.
+    #[error("{}: is built already: --content is for folders with C files", .0.display())]
+    Content(PathBuf),
     /// Too much of it.
     #[error("{}: has several modules ({names}): name one of them", path.display())]
     Several {
@@ -81,9 +84,10 @@ struct Code {
 }
 
 /// Builds or reads what is at `path`, reads its manifest, and lets `change` have its way with that before it is judged.
-pub(super) fn prepare(
+pub(in crate::cli) fn prepare(
     path: &Path,
     named_manifest: Option<&Path>,
+    content: Option<&Path>,
     change: impl FnOnce(&mut Manifest),
 ) -> Result<Prepared, SourceError> {
     let metadata =
@@ -97,7 +101,7 @@ pub(super) fn prepare(
         None => Manifest::default(),
     };
     change(&mut said);
-    let code = if metadata.is_dir() { of_folder(path)? } else { of_file(path)? };
+    let code = if metadata.is_dir() { of_folder(path, content)? } else { of_file(path, content)? };
     if said.name.is_empty() {
         said.name = code.name.replace('_', "-");
     }
@@ -109,22 +113,23 @@ pub(super) fn prepare(
     Ok(Prepared { manifest: said, wasm: code.wasm, digest, image, warnings: code.warnings })
 }
 
-fn of_folder(path: &Path) -> Result<Code, SourceError> {
+fn of_folder(path: &Path, content: Option<&Path>) -> Result<Code, SourceError> {
     let failed = |source| SourceError::Read { path: path.into(), source };
     let name = path.canonicalize().map_err(failed)?.file_name().map(lossy).unwrap_or_default();
+    if build::Language::of(path).map_err(failed)?.is_some() {
+        return built(path, content, name);
+    }
     let mut modules = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        match file.extension().and_then(OsStr::to_str) {
-            Some("c") => return built(path, name),
-            Some("wasm") => modules.push(file),
-            _ => {}
+        if file.extension() == Some(OsStr::new("wasm")) {
+            modules.push(file);
         }
     }
     modules.sort();
     match modules.as_slice() {
         [] => Err(SourceError::NoCode(path.into())),
-        [module] => Ok(Code { name, ..of_file(module)? }),
+        [module] => Ok(Code { name, ..of_file(module, content)? }),
         several => {
             let names: Vec<String> = several.iter().filter_map(|file| file.file_name().map(lossy)).collect();
             Err(SourceError::Several { path: path.into(), names: names.join(", ") })
@@ -133,23 +138,24 @@ fn of_folder(path: &Path) -> Result<Code, SourceError> {
 }
 
 /// Builds beside the folder's own files: what is deployed leaves nothing behind.
-fn built(path: &Path, name: String) -> Result<Code, SourceError> {
+fn built(path: &Path, content: Option<&Path>, name: String) -> Result<Code, SourceError> {
     let failed = |source| SourceError::Read { path: path.into(), source };
     let folder = tempfile::tempdir().map_err(failed)?;
     let output = folder.path().join("lambda.wasm");
-    let tool = |variable| std::env::var_os(variable).filter(|name| !name.is_empty());
     let options = build::Options {
         output: Some(output.clone()),
-        clang: tool("CLANG"),
-        wasm_ld: tool("WASM_LD"),
-        ..build::Options::default()
+        content: content.map(Path::to_path_buf),
+        ..build::Options::from_environment()
     };
     let report = build::build(path, &options)?;
     let wasm = std::fs::read(&output).map_err(failed)?;
     Ok(Code { wasm, path: path.into(), name, warnings: report.warnings })
 }
 
-fn of_file(path: &Path) -> Result<Code, SourceError> {
+fn of_file(path: &Path, content: Option<&Path>) -> Result<Code, SourceError> {
+    if content.is_some() {
+        return Err(SourceError::Content(path.into()));
+    }
     if path.extension().is_none_or(|extension| extension != "wasm") {
         return Err(SourceError::Kind(path.into()));
     }
@@ -171,7 +177,9 @@ fn judge(code: &Code, manifest: &mut Manifest) -> Result<(), SourceError> {
     // Another entry may be meant.
     let Ok(entries) = build::entries(&code.wasm) else { return Err(refused(&default, error)) };
     match entries.as_slice() {
-        [] => Err(wrong("has no entry: define one with LAMBDA(name) of <lambda.h>".into())),
+        [] => Err(wrong(
+            "has no entry: define one with LAMBDA(name) of <lnic.h>, or lambda! of lnic-lambda".into(),
+        )),
         entries if entries.contains(&default) => Err(refused(&default, error)),
         [only] => {
             verify(only).map_err(|error| refused(only, error))?;

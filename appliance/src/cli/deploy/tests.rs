@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+
+use lnic_registry::ManifestService;
 
 use super::*;
 use crate::control::client::tests::double::Double;
@@ -46,7 +49,10 @@ fn a_folder_with_one_module_and_its_manifest() {
     let folder = tempfile::tempdir().unwrap();
     let lambda = folder.path().join("my_echo");
     fs::create_dir(&lambda).unwrap();
-    assert!(refused(&lambda, &[]).ends_with("my_echo: neither C files (*.c) nor a module (*.wasm)"));
+    assert!(
+        refused(&lambda, &[])
+            .ends_with("my_echo: neither C files (*.c), a crate in Rust (Cargo.toml) nor a module (*.wasm)")
+    );
     fs::write(lambda.join("code.wasm"), module(&["echo"])).unwrap();
     // The only entry, whatever its name.
     let ready = prepared(&lambda, &[]).unwrap();
@@ -110,7 +116,7 @@ fn what_cannot_be_deployed_is_named() {
     fs::write(path.join("x.c"), "").unwrap();
     assert!(
         refused(&path.join("x.c"), &[])
-            .ends_with("x.c: deploy a folder with C files or a module, or a .wasm file")
+            .ends_with("x.c: deploy a folder with C files, a crate in Rust or a module, or a .wasm file")
     );
     fs::remove_file(path.join("x.c")).unwrap();
     fs::write(path.join("a.wasm"), "text").unwrap();
@@ -120,10 +126,9 @@ fn what_cannot_be_deployed_is_named() {
         refused(path, &["--name", "a"]).ends_with(": has several modules (a.wasm, b.wasm): name one of them")
     );
     fs::write(path.join("a.wasm"), module(&[])).unwrap();
-    assert!(
-        refused(&path.join("a.wasm"), &[])
-            .ends_with("a.wasm: has no entry: define one with LAMBDA(name) of <lambda.h>")
-    );
+    assert!(refused(&path.join("a.wasm"), &[]).ends_with(
+        "a.wasm: has no entry: define one with LAMBDA(name) of <lnic.h>, or lambda! of lnic-lambda"
+    ));
     // The manifest is told first, with its line.
     fs::write(path.join("lambda.toml"), "\nwieght = 1\n").unwrap();
     assert!(refused(path, &[]).ends_with("lambda.toml:2: wieght: unknown key: did you mean \"weight\"?"));
@@ -137,7 +142,7 @@ fn sources_are_built() {
     let folder = tempfile::tempdir().unwrap();
     let lambda = folder.path().join("echo");
     fs::create_dir(&lambda).unwrap();
-    let source = "#include <lambda.h>\nLAMBDA(echo) { return lambda_reply(headers, match_data, STATUS_OK, match_data->length); }\n";
+    let source = "#include <lnic.h>\nLAMBDA(echo) { return lnic_reply(headers, match_data, STATUS_OK, match_data->length); }\n";
     fs::write(lambda.join("echo.c"), source).unwrap();
     // Sources go before what somebody built once.
     fs::write(lambda.join("echo.wasm"), "stale").unwrap();
@@ -145,7 +150,7 @@ fn sources_are_built() {
     assert_eq!((ready.manifest.name.as_str(), ready.manifest.entry), ("echo", None));
     assert!(ready.wasm.starts_with(b"\0asm"));
     assert_eq!(fs::read_dir(&lambda).unwrap().count(), 2, "nothing is left behind");
-    fs::write(lambda.join("echo.c"), "#include <lambda.h>\nLAMBDA(echo) { return oops; }\n").unwrap();
+    fs::write(lambda.join("echo.c"), "#include <lnic.h>\nLAMBDA(echo) { return oops; }\n").unwrap();
     let Err(SourceError::Build(BuildError::Diagnosed { diagnostics, .. })) = prepared(&lambda, &[]) else {
         panic!("the compiler's words")
     };
@@ -201,6 +206,50 @@ fn settings_are_judged_as_in_a_manifest() {
             "--set concurrency=all: the lambda: concurrency: \"all\": allowed are \"auto\", \"pinned\", \"shared\", \"replicated\"",
         ]
     );
+}
+
+#[test]
+fn keys_of_a_service_are_set_one_by_one() {
+    let set = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let service = |address: &str| ManifestService {
+            address: address.to_owned(),
+            framing: Some("memcached".to_owned()),
+            ..ManifestService::default()
+        };
+        let mut manifest = Manifest { name: "a".into(), ..Manifest::default() };
+        manifest.services.insert("near".to_owned(), service("10.0.0.1:1"));
+        manifest.services.insert("far".to_owned(), service("10.0.0.2:2"));
+        settings::parse(&words).map(|settings| {
+            settings::apply(&mut manifest, &settings);
+            manifest.services
+        })
+    };
+    let shown = |services: &BTreeMap<String, ManifestService>, name: &str| {
+        let ManifestService { address, port, framing } = &services[name];
+        format!("{address} {} {}", port.as_deref().unwrap_or("-"), framing.as_deref().unwrap_or("-"))
+    };
+    let services = set(&[
+        "services.far.address=\"192.0.2.7:11211\"",
+        "services.near.address=[2001:db8::7]:53",
+        "services.near.framing=datagram",
+        "services.far.port=p1",
+        "services.new.framing=memcached",
+        "services.new.address=10.0.0.3:3",
+    ])
+    .unwrap();
+    assert_eq!(shown(&services, "far"), "192.0.2.7:11211 p1 memcached");
+    assert_eq!(shown(&services, "near"), "[2001:db8::7]:53 - datagram");
+    assert_eq!(shown(&services, "new"), "10.0.0.3:3 - memcached");
+    // What the judge refuses later, with the others kept.
+    let services = set(&["services.new.port=p1", "services.far.port=p2"]).unwrap();
+    assert_eq!(shown(&services, "new"), " p1 -");
+    assert_eq!(shown(&services, "far"), "10.0.0.2:2 p2 memcached");
+    for wrong in ["services.far.adress=10.0.0.3:3", "services.far.address=here", "services.far.framing=tcp"] {
+        let problems = set(&[wrong]).unwrap_err();
+        assert!(problems.iter().all(|line| line.starts_with(&format!("--set {wrong}: "))), "{problems:?}");
+        assert!(!problems.join("").contains("192.0.2.1"), "{problems:?}");
+    }
 }
 
 #[test]

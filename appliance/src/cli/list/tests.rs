@@ -23,6 +23,7 @@ pub(in crate::cli) fn lambda(namespace: &str, name: &str) -> Lambda {
         available_replicas: 1,
         concurrency: "replicated".into(),
         manifest: Manifest { name: name.into(), weight: Some(4), ..Manifest::default() },
+        services: Vec::new(),
         memory_bytes: BTreeMap::from([("ctm".into(), 4096), ("emem".into(), 65_536)]),
         invocations: 42,
         created_at_ms: 1_500_000_000_000,

@@ -13,7 +13,8 @@ pub(super) struct Assembly<'a> {
     queues: BTreeMap<LcoreId, Queues>,
     suspended: BTreeMap<LcoreId, Arc<AtomicU32>>,
     messages: BTreeMap<LcoreId, Messages<Mbuf>>,
-    clock: TscClock,
+    polling: Vec<Vec<(PortId, QueueId)>>,
+    pub(super) clock: TscClock,
 }
 
 impl<'a> Assembly<'a> {
@@ -45,6 +46,7 @@ impl<'a> Assembly<'a> {
             queues: workers().map(|id| (id, topology.ports.iter().map(|_| None).collect())).collect(),
             suspended: workers().map(|id| (id, Arc::default())).collect(),
             messages: BTreeMap::new(),
+            polling: Vec::new(),
             clock: TscClock::new(),
         })
     }
@@ -52,9 +54,10 @@ impl<'a> Assembly<'a> {
     /// Deals the ports' queues out to those who poll.
     pub(super) fn attach_ports(&mut self, ports: &mut [OpenPort]) {
         let counts: Vec<u16> = ports.iter().map(OpenPort::queue_count).collect();
-        for (lcore, queues) in self.topology.pollers().into_iter().zip(self.topology.polling(&counts)) {
+        self.polling = self.topology.polling(&counts);
+        for (lcore, queues) in self.topology.pollers().into_iter().zip(&self.polling) {
             let Some(own) = self.queues.get_mut(&lcore) else { continue };
-            for (port, queue) in queues {
+            for &(port, queue) in queues {
                 own[port.index()] = ports[port.index()].take(queue);
             }
         }
@@ -92,6 +95,7 @@ impl<'a> Assembly<'a> {
             suspended_here: Arc::clone(&self.suspended[&id]),
             fuel_per_us: self.fuel_per_us,
             messages: self.messages.remove(&id),
+            outside: live.outside(id, &self.polling),
             counters: Arc::clone(&worker.counters),
             mail: worker.mail.clone(),
             slots: live.slots(),

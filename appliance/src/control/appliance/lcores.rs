@@ -21,6 +21,7 @@ use crate::island::{Npu, Quarantine};
 use crate::lambda::Engine;
 use crate::matcher::Table;
 use crate::observe::counters::LcoreCounters;
+use crate::outside::Outside;
 use crate::path::{Attachment, Dispatcher, Mail, Messages, Parts, Path, Place, Stock};
 use crate::port::Port;
 
@@ -58,6 +59,7 @@ pub(super) struct Lcore {
     pub(super) suspended_here: Arc<AtomicU32>,
     pub(super) fuel_per_us: u32,
     pub(super) messages: Option<Messages<Mbuf>>,
+    pub(super) outside: Option<Outside>,
     pub(super) counters: Arc<LcoreCounters>,
     pub(super) mail: Mail<Mbuf>,
     /// Slots for lambdas.
@@ -89,6 +91,7 @@ impl Lcore {
             suspended_here: self.suspended_here,
             fuel_per_us: self.fuel_per_us,
             messages: self.messages,
+            outside: self.outside,
             counters: Arc::clone(&self.counters),
             mail: self.mail,
         };

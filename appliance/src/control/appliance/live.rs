@@ -32,6 +32,7 @@ use crate::island::{Quarantine, State};
 use crate::lambda::HostSide;
 use crate::memory::Regions;
 use crate::message::slots::PlacedSlots;
+use crate::outside::Neighbours;
 use crate::path::{Command, Report};
 
 mod batch;
@@ -40,6 +41,7 @@ mod drain;
 mod error;
 mod numbers;
 mod parts;
+mod services;
 mod view;
 mod worker;
 
@@ -72,6 +74,8 @@ pub struct Live<F: Frame<External = Slot>> {
     slots: SlotNumbers,
     places: Numbers,
     tenants: Tenants,
+    /// Next hops of services outside.
+    neighbours: Arc<Neighbours>,
     /// The current generation of each.
     lambdas: BTreeMap<LambdaKey, Generation>,
     /// Whose λ-RPC IDs are, those on their way in included.
@@ -131,6 +135,7 @@ impl<F: Frame<External = Slot>> Live<F> {
             slots: SlotNumbers::new(slots),
             places: Numbers::new(slots),
             tenants: Tenants::new(configured, topology.control.namespaces as usize),
+            neighbours: Neighbours::new(services::HOPS),
             lambdas: BTreeMap::new(),
             ids: BTreeMap::new(),
             formers: Vec::new(),
@@ -160,6 +165,12 @@ impl<F: Frame<External = Slot>> Live<F> {
     #[must_use]
     pub fn quarantine(&self) -> &Arc<Quarantine> {
         &self.quarantine
+    }
+
+    /// Next hops of the services that lambdas may ask.
+    #[must_use]
+    pub fn neighbours(&self) -> &Arc<Neighbours> {
+        &self.neighbours
     }
 
     /// Links between lcores.

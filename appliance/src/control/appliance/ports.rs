@@ -1,6 +1,5 @@
 //! Opens the ports of a topology.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use dpdk_bindings::eal::Eal;
@@ -9,11 +8,11 @@ use dpdk_bindings::mbuf::Mbuf;
 use dpdk_bindings::mempool::Mempool;
 
 use crate::control::gateway::{Network, Queue, Queues};
-use crate::control::stats::PortStats;
+use crate::control::stats::{PortStats, mac_text};
 use crate::control::topology::{Driver, PortSpec, Topology};
 use crate::handoff::Doorbell;
 use crate::ids::QueueId;
-use crate::parser::Interface;
+use crate::parser::{Interface, Ports};
 use crate::path::Role;
 use crate::port::Port;
 use crate::port::dpdk::{self, PoolSource};
@@ -235,6 +234,7 @@ fn closed(topology: &Topology, spec: &PortSpec, mac: [u8; 6], queues: Vec<Option
             ipv4: spec.ipv4,
             ipv6: spec.ipv6,
             rpc_port: topology.rpc_port,
+            service_ports: service_ports(topology, spec),
             // What the host sends is for others, and goes out whoever they are.
             promiscuous: spec.promiscuous || wire.is_some(),
             partial_checksums: spec.partial_checksums,
@@ -249,6 +249,16 @@ fn closed(topology: &Topology, spec: &PortSpec, mac: [u8; 6], queues: Vec<Option
         queues,
         internal: None,
     }
+}
+
+/// UDP ports that replies of services come to; none where nobody asks.
+fn service_ports(topology: &Topology, spec: &PortSpec) -> Ports {
+    let is_asked_from = spec.driver != Driver::Internal && topology.wire_of(spec).is_none();
+    if !is_asked_from || !topology.services.are_any() {
+        return Ports::NONE;
+    }
+    let range = &topology.services.udp_ports;
+    Ports::range(*range.start(), *range.end())
 }
 
 /// Adds what the configuration wants around a port: faults nearest to it, then the recorder, which so sees what the path sees.
@@ -276,11 +286,7 @@ impl OpenPort {
 
     /// A reader of its counters; holds the device open.
     pub(super) fn into_stats(self) -> Box<dyn Fn() -> PortStats + Send + Sync> {
-        let mac = self.interface.mac.iter().fold(String::new(), |mut text, byte| {
-            let separator = if text.is_empty() { "" } else { ":" };
-            let _ = write!(text, "{separator}{byte:02x}");
-            text
-        });
+        let mac = mac_text(self.interface.mac);
         // Those whose drivers cannot tell count as up.
         let named =
             PortStats { name: self.name, driver: self.driver, mac, link_up: true, ..PortStats::default() };

@@ -6,6 +6,7 @@ use super::BuildError;
 
 mod data;
 mod linking;
+mod symbol;
 
 use data::{Contents, Data};
 
@@ -179,13 +180,13 @@ fn unreadable(error: wasmparser::BinaryReaderError) -> BuildError {
 }
 
 /// A vector of bytes as modules have it: its length, then the bytes.
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(leb128(bytes.len()));
     out.extend_from_slice(bytes);
 }
 
 /// A number as modules have it: seven bits a byte, the low ones first.
-fn leb128(value: usize) -> impl Iterator<Item = u8> {
+pub(super) fn leb128(value: usize) -> impl Iterator<Item = u8> {
     std::iter::successors(Some(value), |rest| (*rest >= 128).then_some(rest >> 7))
         .map(|rest| (rest & 127) as u8 | if rest >= 128 { 128 } else { 0 })
 }

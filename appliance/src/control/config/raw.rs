@@ -55,6 +55,8 @@ pub(crate) struct Configuration {
     #[serde(default)]
     pub(crate) gateway: Gateway,
     #[serde(default)]
+    pub(crate) services: Services,
+    #[serde(default)]
     pub(crate) islands: Vec<Spanned<Island>>,
     #[serde(default)]
     pub(crate) dispatchers: Vec<Spanned<Dispatcher>>,
@@ -203,6 +205,16 @@ pub(crate) struct Gateway {
     pub(crate) callbacks: Vec<Spanned<String>>,
 }
 
+/// What lambdas may ask outside.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Services {
+    #[serde(default)]
+    pub(crate) allowed: Vec<Spanned<String>>,
+    pub(crate) in_flight: Value<i64>,
+    pub(crate) udp_ports: Value<String>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Island {
@@ -227,6 +239,8 @@ pub(crate) struct Port {
     pub(crate) write: Value<String>,
     pub(crate) ipv4: Value<String>,
     pub(crate) ipv6: Value<String>,
+    pub(crate) ipv4_gateway: Value<String>,
+    pub(crate) ipv6_gateway: Value<String>,
     pub(crate) mac: Value<String>,
     pub(crate) mtu: Value<i64>,
     pub(crate) queues: Value<Scalar>,
@@ -271,8 +285,23 @@ pub(crate) struct Lambda {
     pub(crate) queue_frames: Value<i64>,
     pub(crate) egress: Value<String>,
     pub(crate) rpc: Value<bool>,
+    pub(crate) http: Value<String>,
     pub(crate) message_slots: Value<i64>,
     pub(crate) message_kib: Value<i64>,
+    #[serde(default)]
+    pub(crate) services: NamedServices,
+}
+
+/// Services under names of the author's choice.
+pub(crate) type NamedServices = BTreeMap<Spanned<String>, Spanned<Service>>;
+
+/// A service outside that a lambda may ask.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Service {
+    pub(crate) address: Value<String>,
+    pub(crate) port: Value<String>,
+    pub(crate) framing: Value<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -307,6 +336,7 @@ pub(crate) struct Manifest {
     pub(crate) queue_frames: Value<i64>,
     pub(crate) egress: Value<String>,
     pub(crate) rpc: Value<bool>,
+    pub(crate) http: Value<String>,
     pub(crate) message_slots: Value<i64>,
     pub(crate) message_kib: Value<i64>,
     pub(crate) islands: Value<Vec<Spanned<String>>>,
@@ -316,6 +346,8 @@ pub(crate) struct Manifest {
     pub(crate) secrets: Vec<Spanned<String>>,
     #[serde(default)]
     pub(crate) environment: Texts,
+    #[serde(default)]
+    pub(crate) services: NamedServices,
     #[serde(default)]
     pub(crate) labels: Texts,
     #[serde(default)]

@@ -137,5 +137,7 @@ fn the_default_configuration_explains_every_key() {
     check(&["ports", "fault"], keys::<raw::Fault>());
     check(&["ports", "capture"], keys::<raw::Capture>());
     check(&["lambdas"], keys::<raw::Lambda>());
+    check(&["services"], keys::<raw::Services>());
+    check(&["lambdas", "services", "memcached"], keys::<raw::Service>());
     check(&["rules"], keys::<raw::Rule>());
 }

@@ -12,6 +12,7 @@
 mod caller;
 mod functions;
 pub mod later;
+pub mod message;
 mod network;
 mod packet;
 mod shard;
@@ -89,7 +90,7 @@ pub enum InvokeError {
     #[error("no reply in time")]
     TimedOut,
     /// The body is larger than the lambda or the gateway takes.
-    #[error("the request's body has {bytes} bytes; at most {limit} can be sent")]
+    #[error("the request has {bytes} bytes; at most {limit} can be sent")]
     TooLarge {
         /// How large it is.
         bytes: usize,

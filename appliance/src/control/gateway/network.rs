@@ -106,6 +106,7 @@ mod tests {
             ipv4: Some(Ipv4Addr::new(169, 254, 1, 1)),
             ipv6: None,
             rpc_port: 4793,
+            service_ports: parser::Ports::NONE,
             promiscuous: false,
             partial_checksums: false,
             mtu: 1500,

@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::failures::Failures;
 use super::users::{Stamp, Users};
 use crate::control::config;
+use crate::control::gateway::message::Peer;
 
 /// The users file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,14 @@ impl Callers {
         match self {
             Self::Local(caller) => Ok(caller.clone()),
             Self::Network(authenticator, source) => authenticator.caller(*source, path, headers),
+        }
+    }
+
+    /// Where all requests of the connection come from.
+    pub(super) fn peer(&self) -> Peer {
+        match self {
+            Self::Local(_) => Peer::Local,
+            Self::Network(_, address) => Peer::Network(*address),
         }
     }
 }

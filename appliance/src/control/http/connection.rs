@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderName, ORIGIN};
 use axum::response::IntoResponse;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::service::Service;
@@ -31,6 +31,10 @@ pub struct Endless;
 
 /// Most bytes that a connection reads ahead.
 const BUFFER_BYTES: usize = 64 << 10;
+/// What lambdas' own paths begin with.
+const LAMBDA_PATHS: [&str; 2] = ["/function/", "/async-function/"];
+/// Where the page is that made a browser send a request, as seen from here. Pages cannot set it.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Serves a connection to its end.
 pub(super) async fn serve(
@@ -82,11 +86,15 @@ impl Service<Request<Incoming>> for Answers {
             true => Body::empty(),
             false => Body::new(TimedBody::new(body, limits)),
         });
-        let caller = self.callers.of(request.uri().path(), request.headers());
+        let caller = match is_foreign(&request) {
+            true => Err(ApiError::Foreign),
+            false => self.callers.of(request.uri().path(), request.headers()),
+        };
         // Nothing behind this line has a use for it: it can neither be logged nor handed to a lambda.
         request.headers_mut().remove(AUTHORIZATION);
         let answer = caller.map(|caller| {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(self.callers.peer());
             self.routes.clone().call(request)
         });
         let (pulse, stopping) = (Arc::clone(&self.pulse), self.stopping.clone());
@@ -103,6 +111,23 @@ impl Service<Request<Incoming>> for Answers {
             Ok(response.map(|body| Answer { body, stop, pulse }))
         })
     }
+}
+
+/// Would it change something of the control plane's, and a browser says that a page of another origin sends it? Browsers add a viewer's
+/// credentials to what pages send, and lambdas serve pages at this address, each in an origin of its own, `null`. Lambdas themselves
+/// may be asked from anywhere.
+fn is_foreign<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    let is_for_lambda = LAMBDA_PATHS.iter().any(|prefix| path.starts_with(prefix));
+    if is_for_lambda || request.method().is_safe() {
+        return false;
+    }
+    let says = |name: &HeaderName, is: fn(&[u8]) -> bool| {
+        let headers: &HeaderMap = request.headers();
+        headers.get_all(name).iter().any(|value| is(value.as_bytes()))
+    };
+    says(&ORIGIN, |origin| origin == b"null")
+        || says(&SEC_FETCH_SITE, |site| !matches!(site, b"same-origin" | b"none"))
 }
 
 /// Waits for an answer until nothing has come in for so long; a body that is still arriving has a deadline of its own.

@@ -19,6 +19,9 @@ pub enum ApiError {
     /// The caller may not do that.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// A page of somewhere else, or of a lambda, made a browser send it.
+    #[error("a page of another origin cannot change anything here")]
+    Foreign,
     /// The request makes no sense.
     #[error("{0}")]
     BadRequest(String),
@@ -75,7 +78,7 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::Foreign => StatusCode::FORBIDDEN,
             Self::NoRoute(_) => StatusCode::NOT_FOUND,
             Self::NoMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,

@@ -2,8 +2,9 @@
 //!
 //! NAME is `name`, or `name.namespace`. The request's body is the payload that the lambda gets, and the payload of its reply the
 //! response's body: `text/plain; charset=utf-8` if it is that, else `application/octet-stream`. Method, path behind the name, query and
-//! headers are not visible to lambdas: λ-RPC has no place for them. A status of λ-RPC becomes one of HTTP as [`InvokeError`]'s table
-//! says.
+//! headers are not visible to lambdas: λ-RPC has no place for them. A lambda whose manifest says `http = "message"` gets all of that, as
+//! an HTTP/1.1 message, and its reply has to be one ([`message`]); what is none becomes 502. A status of λ-RPC becomes one of HTTP as
+//! [`InvokeError`]'s table says.
 //!
 //! Every response has `X-Call-Id` (that of the request, if it has a sensible one) and `X-Start-Time` (ns since 1970); one that a lambda was
 //! asked for also `X-Duration-Seconds`. An asynchronous request is answered with 202 once it is kept; its result is sent to
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, RawPathParams, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use axum::http::header::{HeaderName, RETRY_AFTER};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -26,8 +28,9 @@ use super::HttpState;
 use super::caller::{Caller, Right};
 use super::error::{ApiError, ErrorBody};
 use crate::control::gateway::later::{AsyncRequest, SubmitError};
-use crate::control::gateway::{Gateway, InvokeError, content_type};
-use crate::control::plane::{PlaneError, Target};
+use crate::control::gateway::message::{self, HeadTooLong, Malformed, Peer};
+use crate::control::gateway::{Gateway, InvokeError};
+use crate::control::plane::{HttpMode, PlaneError, Target};
 
 const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
 const START_TIME: HeaderName = HeaderName::from_static("x-start-time");
@@ -61,6 +64,10 @@ enum Refusal {
     Disabled,
     /// The body did not arrive.
     Body(String),
+    /// Its headers are too much for a lambda.
+    Head(HeadTooLong),
+    /// The reply is no HTTP response.
+    Malformed(Malformed),
 }
 
 impl From<ApiError> for Refusal {
@@ -90,6 +97,10 @@ impl Arrival {
     fn since_1970(&self) -> Duration {
         self.at.duration_since(UNIX_EPOCH).unwrap_or_default()
     }
+
+    fn header(&self) -> HeaderValue {
+        u64::try_from(self.since_1970().as_nanos()).unwrap_or(u64::MAX).into()
+    }
 }
 
 /// A request that may be sent to its lambda.
@@ -106,21 +117,19 @@ async fn function(
     request: Request<Body>,
 ) -> Response {
     let arrival = Arrival::now();
-    // Its headers are let go of: as long as they are there, the connection cannot reuse its buffer.
-    let (id, body) = (call_id(request.headers()), request.into_body());
+    let id = call_id(request.headers());
     let call = match Call::find(&state, &path, &caller, arrival) {
         Ok(call) => call,
         Err(refusal) => return stamped(refusal.into_response(), id, arrival),
     };
-    let outcome = call.invoke(body).await;
+    let outcome = match call.target.http {
+        // Its headers are let go of: as long as they are there, the connection cannot reuse its buffer.
+        HttpMode::Body => call.invoke(request.into_body()).await,
+        HttpMode::Message => call.exchange(&id, request).await,
+    };
     let took = arrival.since.elapsed();
     let mut response = match outcome {
-        Ok(reply) => {
-            let content_type = HeaderValue::from_static(content_type(&reply));
-            let mut response = Response::new(Body::from(reply));
-            response.headers_mut().insert(CONTENT_TYPE, content_type);
-            response
-        }
+        Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     };
     call.gateway.observe(&call.target.key, response.status().as_u16(), took);
@@ -138,7 +147,7 @@ async fn async_function(
     let (parts, body) = request.into_parts();
     let id = call_id(&parts.headers);
     let outcome = match Call::find(&state, &path, &caller, arrival) {
-        Ok(call) => call.submit(&id, &parts.headers, body).await,
+        Ok(call) => call.submit(&id, &parts, body).await,
         Err(refusal) => Err(refusal),
     };
     let response = match outcome {
@@ -184,14 +193,46 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn invoke(&self, body: Body) -> Result<Bytes, Refusal> {
+    /// Sends the lambda a body.
+    async fn invoke(&self, body: Body) -> Result<Response, Refusal> {
         let body = self.body(body).await?;
-        let left = self.gateway.limits().timeout.saturating_sub(self.arrival.since.elapsed());
-        Ok(self.gateway.invoke(&self.target, body, left).await?)
+        self.send(body, false).await
     }
 
-    async fn submit(&self, id: &HeaderValue, headers: &HeaderMap, body: Body) -> Result<(), Refusal> {
+    /// Sends the lambda a whole request.
+    async fn exchange(&self, id: &HeaderValue, request: Request<Body>) -> Result<Response, Refusal> {
+        let (head, body) = request.into_parts();
         let body = self.body(body).await?;
+        let message = self.message(id, &head, &body)?;
+        self.send(message, head.method == Method::HEAD).await
+    }
+
+    async fn send(&self, request: Bytes, is_head: bool) -> Result<Response, Refusal> {
+        let left = self.gateway.limits().timeout.saturating_sub(self.arrival.since.elapsed());
+        let reply = self.gateway.invoke(&self.target, request, left).await?;
+        let response = message::response(self.target.http, is_head, reply).map_err(Refusal::Malformed)?;
+        Ok(response.map(Body::from))
+    }
+
+    /// The message that a lambda gets of a request. Its head counts: an asynchronous one that no lambda can be sent is not kept.
+    fn message(&self, id: &HeaderValue, head: &Parts, body: &[u8]) -> Result<Bytes, Refusal> {
+        let peer = head.extensions.get::<Peer>().copied();
+        let stamps = [(CALL_ID, id.clone()), (START_TIME, self.arrival.header())];
+        let message = message::request(head, peer, &stamps, body).map_err(Refusal::Head)?;
+        let (bytes, limit) = (message.len(), self.gateway.limits().body_bytes);
+        if bytes > limit {
+            return Err(InvokeError::TooLarge { bytes, limit }.into());
+        }
+        Ok(message)
+    }
+
+    async fn submit(&self, id: &HeaderValue, head: &Parts, body: Body) -> Result<(), Refusal> {
+        let body = self.body(body).await?;
+        let headers = &head.headers;
+        let body = match self.target.http {
+            HttpMode::Body => body,
+            HttpMode::Message => self.message(id, head, &body)?,
+        };
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let callback = match headers.get(CALLBACK_URL).map(HeaderValue::to_str) {
             None => None,
@@ -230,6 +271,10 @@ impl IntoResponse for Refusal {
                 (StatusCode::NOT_IMPLEMENTED, "there is no gateway: [gateway] enabled = false".into(), None)
             }
             Self::Body(error) => (StatusCode::BAD_REQUEST, format!("the request's body: {error}"), None),
+            Self::Head(error) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error.to_string(), None),
+            Self::Malformed(error) => {
+                (StatusCode::BAD_GATEWAY, format!("the lambda's reply is no HTTP response: {error}"), None)
+            }
         };
         let mut response = (status, axum::Json(ErrorBody { error })).into_response();
         if let Some(retry_s) = retry_s {
@@ -276,8 +321,7 @@ fn seconds(took: Duration) -> HeaderValue {
 fn stamped(mut response: Response, id: HeaderValue, arrival: Arrival) -> Response {
     let headers = response.headers_mut();
     headers.insert(CALL_ID, id);
-    let started_ns = arrival.since_1970().as_nanos();
-    headers.insert(START_TIME, u64::try_from(started_ns).unwrap_or(u64::MAX).into());
+    headers.insert(START_TIME, arrival.header());
     response
 }
 

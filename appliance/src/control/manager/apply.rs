@@ -404,7 +404,9 @@ fn refused(error: DeployError) -> PlaneError {
     match error {
         DeployError::NoLambda(key) => PlaneError::NoLambda(key),
         DeployError::Twice(_) | DeployError::IdTaken { .. } => PlaneError::Conflict(text),
-        DeployError::Capacity { .. } | DeployError::Namespaces { .. } => PlaneError::NoRoom(text),
+        DeployError::Capacity { .. } | DeployError::Namespaces { .. } | DeployError::Neighbours { .. } => {
+            PlaneError::NoRoom(text)
+        }
         DeployError::Prepare { source, .. } if matches!(*source, PrepareError::Memory(_)) => {
             PlaneError::NoRoom(text)
         }

@@ -36,7 +36,7 @@ use self::driver::Order;
 use self::logs::LogBook;
 use super::appliance::Bounds;
 use super::compile::Compiler;
-use super::plane::{PlaneError, Readiness};
+use super::plane::{HttpMode, PlaneError, Readiness};
 use super::stats::Sources;
 use super::topology::Topology;
 use crate::matcher::{Egress, Rule};
@@ -57,8 +57,8 @@ struct Shared {
     orders: mpsc::Sender<Order>,
     /// What this appliance makes of each lambda of the registry.
     local: RwLock<BTreeMap<LambdaKey, Local>>,
-    /// Whom requests are for: names and IDs, the configuration's lambdas too.
-    ids: RwLock<BTreeMap<LambdaKey, u32>>,
+    /// Whom requests are for, by name: IDs and what they get of HTTP, the configuration's lambdas too.
+    ids: RwLock<BTreeMap<LambdaKey, (u32, HttpMode)>>,
     /// Held while a lambda changes: its turn in the registry and on the lcores go together.
     changes: AsyncMutex<()>,
     logs: LogBook,
@@ -105,7 +105,10 @@ impl Manager {
         let ids = topology
             .lambdas
             .iter()
-            .map(|spec| (LambdaKey::new(&topology.tenants[spec.tenant].name, &spec.name), spec.id.raw()))
+            .map(|spec| {
+                let key = LambdaKey::new(&topology.tenants[spec.tenant].name, &spec.name);
+                (key, (spec.id.raw(), spec.http))
+            })
             .collect();
         let shared = Shared {
             bounds: Bounds::of(topology),
@@ -142,7 +145,10 @@ impl Manager {
     }
 
     fn set_local(&self, key: &LambdaKey, local: Local) {
-        let id = local.applied.as_ref().map(|applied| applied.id);
+        let id = local
+            .applied
+            .as_ref()
+            .map(|applied| (applied.id, HttpMode::named(applied.generation.manifest.http.as_deref())));
         self.0.local.write().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), local);
         let mut ids = self.0.ids.write().unwrap_or_else(PoisonError::into_inner);
         match id {

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use async_trait::async_trait;
 use axum::body::Bytes;
 use futures_util::stream::BoxStream;
-use lnic_registry::{Digest, LambdaKey, LambdaRecord, Manifest};
+use lnic_registry::{Digest, LambdaKey, LambdaRecord, Manifest, ManifestService};
 
 use super::Manager;
 use crate::control::inspect::Inspection;
@@ -14,8 +14,9 @@ use crate::control::plane::{
     Readiness, Rule, SecretValue, Target,
 };
 use crate::control::stats::{LambdaStats, Snapshot};
-use crate::control::topology::LambdaSpec;
+use crate::control::topology::{LambdaSpec, PortSpec, ServiceSpec, framing_name};
 use crate::matcher;
+use crate::outside::Framing;
 
 /// What every WebAssembly module begins with.
 const MAGIC: &[u8] = b"\0asm";
@@ -65,6 +66,11 @@ impl Manager {
                 entry: Some(spec.entry.clone()),
                 weight: Some(spec.weight),
                 budget_us: Some(spec.budget_us),
+                services: spec
+                    .services
+                    .iter()
+                    .map(|service| named(service, &self.0.topology.ports))
+                    .collect(),
                 ..Manifest::default()
             },
             ..counted(&key, stats.as_ref())
@@ -86,6 +92,16 @@ impl Manager {
     }
 }
 
+/// A service as a manifest would have it.
+fn named(spec: &ServiceSpec, ports: &[PortSpec]) -> (String, ManifestService) {
+    let service = ManifestService {
+        address: spec.address.to_string(),
+        framing: (spec.framing != Framing::default()).then(|| framing_name(spec.framing).to_owned()),
+        port: ports.get(spec.port.index()).map(|port| port.name.clone()),
+    };
+    (spec.name.clone(), service)
+}
+
 /// What the lcores know of a lambda.
 fn counted(key: &LambdaKey, stats: Option<&LambdaStats>) -> Lambda {
     Lambda {
@@ -100,6 +116,7 @@ fn counted(key: &LambdaKey, stats: Option<&LambdaStats>) -> Lambda {
         available_replicas: stats.map_or(0, |stats| stats.replicas),
         concurrency: stats.map(|stats| stats.concurrency.clone()).unwrap_or_default(),
         manifest: Manifest::default(),
+        services: stats.map(|stats| stats.services.clone()).unwrap_or_default(),
         memory_bytes: stats.map(|stats| stats.memory_bytes.clone()).unwrap_or_default(),
         invocations: stats.map_or(0, |stats| stats.invocations),
         created_at_ms: 0,
@@ -240,8 +257,8 @@ impl Plane for Manager {
 
     fn resolve(&self, namespace: &str, name: &str) -> Option<Target> {
         let key = LambdaKey::new(namespace, name);
-        let id = *self.0.ids.read().unwrap_or_else(PoisonError::into_inner).get(&key)?;
-        Some(Target { key, id })
+        let (id, http) = *self.0.ids.read().unwrap_or_else(PoisonError::into_inner).get(&key)?;
+        Some(Target { key, id, http })
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lnic_registry::{Manifest, ManifestRule};
+use lnic_registry::{Manifest, ManifestRule, ManifestService};
 use toml::Spanned;
 
 use crate::control::config::raw::{self, Scalar, Value};
@@ -26,6 +26,7 @@ pub(super) fn from_raw(raw: &raw::Manifest) -> Manifest {
         queue_frames: number(&raw.queue_frames),
         egress: text(&raw.egress),
         rpc: raw.rpc.as_ref().map(|value| *value.get_ref()),
+        http: text(&raw.http),
         message_slots: number(&raw.message_slots),
         message_kib: number(&raw.message_kib),
         islands: raw.islands.as_ref().map(|islands| list(islands.get_ref())),
@@ -35,7 +36,20 @@ pub(super) fn from_raw(raw: &raw::Manifest) -> Manifest {
         secrets: list(&raw.secrets),
         labels: texts(&raw.labels),
         annotations: texts(&raw.annotations),
+        services: raw
+            .services
+            .iter()
+            .map(|(name, service)| (name.get_ref().clone(), from_raw_service(service.get_ref())))
+            .collect(),
         rules: raw.rules.iter().map(|rule| from_raw_rule(rule.get_ref())).collect(),
+    }
+}
+
+fn from_raw_service(raw: &raw::Service) -> ManifestService {
+    ManifestService {
+        address: text(&raw.address).unwrap_or_default(),
+        port: text(&raw.port),
+        framing: text(&raw.framing),
     }
 }
 
@@ -69,6 +83,7 @@ pub(super) fn to_raw(manifest: &Manifest) -> raw::Manifest {
         queue_frames: integer(manifest.queue_frames),
         egress: word(&manifest.egress),
         rpc: manifest.rpc.map(spanned),
+        http: word(&manifest.http),
         message_slots: integer(manifest.message_slots),
         message_kib: integer(manifest.message_kib),
         islands: manifest.islands.as_ref().map(|islands| spanned(words(islands))),
@@ -76,9 +91,22 @@ pub(super) fn to_raw(manifest: &Manifest) -> raw::Manifest {
         memory_mib: integer(manifest.memory_mib),
         secrets: words(&manifest.secrets),
         environment: entries(&manifest.environment),
+        services: manifest
+            .services
+            .iter()
+            .map(|(name, service)| (spanned(name.clone()), spanned(to_raw_service(service))))
+            .collect(),
         labels: entries(&manifest.labels),
         annotations: entries(&manifest.annotations),
         rules: manifest.rules.iter().map(|rule| spanned(to_raw_rule(rule))).collect(),
+    }
+}
+
+fn to_raw_service(service: &ManifestService) -> raw::Service {
+    raw::Service {
+        address: Some(spanned(service.address.clone())),
+        port: word(&service.port),
+        framing: word(&service.framing),
     }
 }
 

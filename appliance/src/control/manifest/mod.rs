@@ -5,6 +5,7 @@
 //! `[[lambdas]]` and `[[rules]]`. [`schema`] describes the file to editors.
 
 mod convert;
+mod merge;
 pub mod schema;
 
 #[cfg(test)]
@@ -61,6 +62,17 @@ pub fn check(manifest: &Manifest) -> Result<(), Vec<String>> {
     let mut problems = Problems::new("");
     judge_offline(convert::to_raw(manifest), &mut problems);
     lines(problems)
+}
+
+/// A manifest with what another file says over it: tables entry by entry, all else whole. Only what that file says is judged.
+pub(crate) fn overridden(
+    base: &Manifest,
+    raw: super::config::raw::Manifest,
+    problems: &mut Problems<'_>,
+) -> Manifest {
+    let over = convert::from_raw(&raw);
+    judge_offline(raw, problems);
+    merge::over(base, &over)
 }
 
 fn judge_offline(mut raw: super::config::raw::Manifest, problems: &mut Problems<'_>) {

@@ -1,10 +1,11 @@
 //! The JSON schema of `lambda.toml`, for editors: `configs/lambda.schema.json`.
 
-use lnic_registry::{Manifest, ManifestRule};
+use lnic_registry::{Manifest, ManifestRule, ManifestService};
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
-use crate::control::topology::{Concurrency, LayoutWish};
+use crate::control::topology::{Concurrency, HttpMode, LayoutWish, framing_name};
+use crate::outside::Framing;
 
 /// Keys of a rule that take a number or a word.
 const NUMBERS_OR_WORDS: [&str; 4] = ["vlan", "protocol", "source_port", "destination_port"];
@@ -25,6 +26,7 @@ pub(super) const RANGES: [(&str, u32, u32); 8] = [
 pub fn schema() -> Value {
     let mut root = object::<Manifest>();
     let mut rule = object::<ManifestRule>();
+    let mut service = object::<ManifestService>();
     // The folder's name stands for it.
     root.remove("required");
     for (key, least, most) in RANGES {
@@ -34,6 +36,7 @@ pub fn schema() -> Value {
         ("concurrency", Concurrency::ALL.map(Concurrency::name).to_vec()),
         ("layout", LayoutWish::ALL.map(LayoutWish::name).to_vec()),
         ("egress", vec!["reply", "any"]),
+        ("http", HttpMode::ALL.map(HttpMode::name).to_vec()),
     ];
     for (key, words) in words {
         extend(&mut root, key, json!({ "enum": words }));
@@ -43,6 +46,10 @@ pub fn schema() -> Value {
     }
     extend(&mut rule, "ether_type", json!({ "minimum": 0x0600, "maximum": 0xffff }));
     extend(&mut root, "rules", json!({ "items": { "$ref": "#/$defs/rule" } }));
+    let framings = [Framing::Datagram, Framing::Memcached].map(framing_name);
+    extend(&mut service, "framing", json!({ "enum": framings }));
+    let services = json!({ "additionalProperties": { "$ref": "#/$defs/service" }, "maxProperties": 16 });
+    extend(&mut root, "services", services);
     let description = root.remove("description").unwrap_or_default();
     let mut schema = Map::from_iter([
         ("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema")),
@@ -50,7 +57,7 @@ pub fn schema() -> Value {
         ("description".to_owned(), description),
     ]);
     schema.append(&mut root);
-    schema.insert("$defs".to_owned(), json!({ "rule": rule }));
+    schema.insert("$defs".to_owned(), json!({ "rule": rule, "service": service }));
     Value::Object(schema)
 }
 

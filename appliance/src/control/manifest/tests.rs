@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::config::{Cpu, Machine};
-use crate::control::topology::Concurrency;
+use crate::control::topology::{Concurrency, HttpMode};
 use crate::matcher::{Egress, PortRange, VlanMatch};
+use crate::outside::Framing;
 
 mod properties;
 
@@ -24,9 +25,9 @@ fn said(text: &str) -> Vec<String> {
 
 /// An appliance with two ports and two islands.
 fn topology() -> Topology {
-    let text = "[lcores]\nmain = 0\n[budget]\nmax_us = 500\n\
+    let text = "[lcores]\nmain = 0\n[budget]\nmax_us = 500\n[services]\nallowed = [\"192.0.2.0/24\"]\n\
                 [[islands]]\nname = \"near\"\nnpus = [1]\n[[islands]]\nname = \"far\"\nnpus = [2]\n\
-                [[ports]]\nname = \"p0\"\ndevargs = \"net_tap0,iface=lnic0\"\n\
+                [[ports]]\nname = \"p0\"\ndevargs = \"net_tap0,iface=lnic0\"\nipv4 = \"10.77.0.1/24\"\nipv4_gateway = \"10.77.0.254\"\n\
                 [[ports]]\nname = \"p1\"\ndevargs = \"net_tap1,iface=lnic1\"\n";
     let machine = Machine {
         cpus: (0..3).map(Cpu::new).collect(),
@@ -86,6 +87,16 @@ destination_port = \"90-80\"
 parameters = \"a\"
 parameters_hex = \"0a\"
 ether_type = 5
+
+[services.2nd]
+address = \"cache:11211\"
+framing = \"tcp\"
+
+[services.bare]
+adress = \"192.0.2.7:53\"
+
+[services.group]
+address = \"224.0.0.1:53\"
 ";
     let expected = [
         "1: lambda \"Echo\": name: allowed are 1–63 lower-case letters, digits and, between them, \"-\", a letter first",
@@ -116,9 +127,30 @@ ether_type = 5
         "33: lambda \"Echo\": rule 2: destination_port: \"90-80\": allowed are 0–65535 and a range such as \"1000-2000\"",
         "35: lambda \"Echo\": rule 2: parameters and parameters_hex: at most one of them",
         "36: lambda \"Echo\": rule 2: ether_type: 0x0005 is not in 0x0600–0xffff",
+        "38: lambda \"Echo\": service \"2nd\": allowed are 1–64 letters, digits and \"_\", no digit first",
+        "39: lambda \"Echo\": service \"2nd\": address: \"cache:11211\": expected an IP address and a UDP port, such as \
+         \"192.0.2.7:11211\" or \"[2001:db8::7]:53\"",
+        "40: lambda \"Echo\": service \"2nd\": framing: \"tcp\": allowed are \"datagram\", \"memcached\"",
+        "42: lambda \"Echo\": service \"bare\": has no address, such as \"192.0.2.7:11211\"",
+        "43: [services.bare] adress: unknown key: did you mean \"address\"?",
+        "46: lambda \"Echo\": service \"group\": address: 224.0.0.1 is no address that one other host can have",
     ];
     let expected: Vec<String> = expected.iter().map(|line| format!("lambda.toml:{line}")).collect();
     assert_eq!(said(text), expected);
+}
+
+#[test]
+fn what_a_lambda_gets_of_http_is_said_by_name() {
+    let mode = |text: &str| judged(&format!("name = \"x\"\n{text}"), "default").map(|(spec, _)| spec.http);
+    assert_eq!(mode(""), Ok(HttpMode::Body));
+    for known in HttpMode::ALL {
+        assert_eq!(mode(&format!("http = \"{}\"\n", known.name())), Ok(known));
+        assert_eq!(HttpMode::named(Some(known.name())), known);
+    }
+    assert_eq!(
+        said("http = \"head\"\n"),
+        ["lambda.toml:1: the lambda: http: \"head\": allowed are \"body\", \"message\""]
+    );
 }
 
 #[test]
@@ -170,6 +202,10 @@ fn there_are_limits_to_everything() {
             "2: the lambda: annotations: names and values have 65537 bytes together: at most 65536"
                 .to_owned(),
         ),
+        (
+            (0..17).map(|at| format!("[services.s{at}]\naddress = \"192.0.2.7:53\"\n")).collect(),
+            "33: the lambda: 17 services, over the limit of 16".to_owned(),
+        ),
         (rules(257), "513: the lambda: 257 rules, over the limit of 256".to_owned()),
     ] {
         assert_eq!(said(&text), [format!("lambda.toml:{line}")]);
@@ -197,6 +233,33 @@ fn a_manifest_becomes_a_lambda_and_its_rules() {
     );
     assert_eq!((rules[1].vlan, rules[1].priority), (VlanMatch::Untagged, 3));
     assert!(rules.iter().all(|rule| rule.egress == Egress::Any && rule.lambda.slot.index() == 0));
+}
+
+#[test]
+fn services_are_in_the_order_of_their_names() {
+    let text = "name = \"echo\"\n[services.b]\naddress = \"192.0.2.7:53\"\n\
+                [services.a]\naddress = \"192.0.2.8:11211\"\nport = \"p0\"\nframing = \"memcached\"\n";
+    let manifest = parsed(text);
+    assert_eq!(manifest.services["b"].address, "192.0.2.7:53");
+    let (spec, _) = judge(&manifest, "default", 77, Path::new("x.wasm"), &topology()).unwrap();
+    let shown = spec.services.iter().map(|service| {
+        (service.name.as_str(), service.address.to_string(), service.framing, service.hop.to_string())
+    });
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            ("a", "192.0.2.8:11211".to_owned(), Framing::Memcached, "10.77.0.254".to_owned()),
+            ("b", "192.0.2.7:53".to_owned(), Framing::Datagram, "10.77.0.254".to_owned()),
+        ]
+    );
+    let elsewhere = parsed("name = \"echo\"\n[services.b]\naddress = \"198.51.100.7:53\"\n");
+    assert_eq!(check(&elsewhere), Ok(()), "it depends on the appliance");
+    assert_eq!(
+        judge(&elsewhere, "default", 77, Path::new("x.wasm"), &topology()).unwrap_err(),
+        [
+            "lambda \"echo\": service \"b\": address: 198.51.100.7 is not among [services] allowed: allowed are \"192.0.2.0/24\""
+        ]
+    );
 }
 
 #[test]
@@ -251,13 +314,17 @@ fn the_example_explains_every_key() {
         schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
     };
     let all = keys(&schema);
-    assert_eq!(all.len(), 21);
+    assert_eq!(all.len(), 23);
     for key in all {
         assert!(root.contains_key(&key), "\"{key}\" is not explained");
     }
     let rule = root["rules"][0].as_table().unwrap();
     for key in keys(&schema["$defs"]["rule"]) {
         assert!(rule.contains_key(&key), "[[rules]] \"{key}\" is not explained");
+    }
+    let service = root["services"]["memcached"].as_table().unwrap();
+    for key in keys(&schema["$defs"]["service"]) {
+        assert!(service.contains_key(&key), "[services] \"{key}\" is not explained");
     }
     // The defaults that are examples are the judge's.
     assert!(parsed(&text.replace("parameters_hex = \"00ff\"\n", "")).budget_us == Some(200));

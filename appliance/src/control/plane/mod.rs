@@ -18,6 +18,8 @@ pub use types::{
     Readiness, Rule, SecretValue, Stuck, Target, WorkerReadiness,
 };
 
+pub use super::topology::HttpMode;
+
 use super::inspect::Inspection;
 use super::stats::Snapshot;
 

@@ -7,6 +7,9 @@ use lnic_registry::{LambdaKey, Manifest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::control::stats::ServiceStats;
+use crate::control::topology::HttpMode;
+
 /// A deployment to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
@@ -75,6 +78,9 @@ pub struct Lambda {
     pub concurrency: String,
     /// What its author says.
     pub manifest: Manifest,
+    /// Services outside that it may ask, and the ways there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceStats>,
     /// Bytes of memory that its instances have, by tier: `local`, `ctm`, `imem`, `emem`; tiers that it has nothing of are left out.
     pub memory_bytes: BTreeMap<String, u64>,
     /// Times that it ran, over all its generations since the appliance started.
@@ -103,6 +109,8 @@ pub struct Target {
     pub key: LambdaKey,
     /// Its λ-RPC lambda ID.
     pub id: u32,
+    /// What it gets of the request.
+    pub http: HttpMode,
 }
 
 /// A module that is kept.

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use lnic_registry::LambdaKey;
 
-use super::{DeploymentStats, LambdaStats, Times};
+use super::{DeploymentStats, LambdaStats, ServiceStats, Times};
 use crate::control::inspect::Inspection;
 use crate::ids::{LambdaId, LambdaSlot};
 use crate::island::{Quarantine, State};
@@ -34,6 +34,8 @@ pub struct LambdaSource {
     pub replicas: u32,
     /// Islands whose NPUs may run it.
     pub islands: Vec<String>,
+    /// Services outside that it may ask.
+    pub services: Vec<ServiceStats>,
     /// What the compiler found and decided; one for all that share it.
     pub inspection: Arc<Inspection>,
     /// Where it is.
@@ -273,6 +275,10 @@ impl Deployments {
             calls,
             calls_timed_out,
             npu_ns,
+            requests,
+            replies,
+            requests_timed_out,
+            requests_failed,
         ] = counts.counters;
         let used = source.account.used_bytes();
         let memory = Tier::ALL.iter().map(|&tier| (tier.name().to_owned(), used.of(tier)));
@@ -288,6 +294,7 @@ impl Deployments {
             concurrency: source.concurrency.to_owned(),
             replicas: if state.sleeps() { 0 } else { source.replicas },
             islands: source.islands.clone(),
+            services: source.services.clone(),
             memory_bytes: memory.filter(|(_, bytes)| *bytes > 0).collect(),
             invocations,
             forwarded,
@@ -303,6 +310,10 @@ impl Deployments {
             calls,
             calls_timed_out,
             npu_ns,
+            requests,
+            replies,
+            requests_timed_out,
+            requests_failed,
             queueing: times(&counts.queueing),
             service: times(&counts.service),
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{LambdaStats, LogStats, Snapshot, memory};
+use super::{LambdaStats, LogStats, Snapshot, memory, services};
 
 /// Lambdas that `lnic stats` shows: those that used most NPU time.
 const LAMBDAS: usize = 20;
@@ -35,7 +35,8 @@ impl fmt::Display for Snapshot {
         for pool in &self.pools {
             writeln!(f, "{:<20} {:>10} {:>10}", pool.name, pool.frames, pool.in_use)?;
         }
-        memory::print(f, &self.regions)
+        memory::print(f, &self.regions)?;
+        services::print(f, self)
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::{Budget, Concurrency, IslandSpec, LayoutWish, TenantSpec, scheduling, system, tenants};
+use super::{
+    Budget, Concurrency, IslandSpec, LayoutWish, ServiceSpec, TenantSpec, scheduling, services, system,
+    tenants,
+};
 use crate::control::config::Problems;
 use crate::control::config::raw;
 use crate::ids::{IslandId, LambdaId};
@@ -54,12 +57,46 @@ pub struct LambdaSpec {
     pub egress: Egress,
     /// λ-RPC messages with its ID reach it without a rule.
     pub rpc: bool,
+    /// What it gets of a request over HTTP.
+    pub http: HttpMode,
     /// Message slots for each lcore that polls; 0 takes messages of one frame only.
     pub message_slots: u32,
     /// Bytes of a slot.
     pub message_bytes: u32,
     /// MiB that it may have of all memory together; what each tier allows it if `None`.
     pub memory_mib: Option<u32>,
+    /// Services outside that it may ask, by name.
+    pub services: Vec<ServiceSpec>,
+}
+
+/// What a lambda gets of a request over HTTP, and what its reply is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpMode {
+    /// The body; its reply is the response's body.
+    #[default]
+    Body,
+    /// An HTTP/1.1 message with request line, headers and body; its reply is one with status line, headers and body.
+    Message,
+}
+
+impl HttpMode {
+    /// All, the default first.
+    pub const ALL: [Self; 2] = [Self::Body, Self::Message];
+
+    /// Its name in a manifest.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Message => "message",
+        }
+    }
+
+    /// The one that a manifest's text names, which its judge has seen; the default without one.
+    #[must_use]
+    pub fn named(name: Option<&str>) -> Self {
+        Self::ALL.into_iter().find(|mode| name == Some(mode.name())).unwrap_or_default()
+    }
 }
 
 /// What lambdas of a configuration are judged by.
@@ -76,6 +113,8 @@ pub(super) struct Bounds<'a> {
     pub(super) queue_frames: u32,
     /// `None` if it is not known where it will run: names are then not looked up.
     pub(super) islands: Option<&'a [IslandSpec]>,
+    /// `None` likewise: ways to services are then not looked for.
+    pub(super) services: Option<services::Context<'a>>,
 }
 
 /// Judges all lambdas.
@@ -191,6 +230,12 @@ pub(super) fn judge(
             bounds.queue_frames,
             problems,
         ),
+        http: problems.choice(
+            &format!("{place}: http"),
+            &raw.http,
+            &HttpMode::ALL.map(|mode| (mode.name(), mode)),
+            HttpMode::Body,
+        ),
         message_slots: problems.integer(&format!("{place}: message_slots"), &raw.message_slots, 0..=1024, 0),
         message_bytes: problems.integer(
             &format!("{place}: message_kib"),
@@ -200,6 +245,7 @@ pub(super) fn judge(
         ) << 10,
         egress: problems.choice(&format!("{place}: egress"), &raw.egress, &ways, Egress::Reply),
         memory_mib: None,
+        services: services::judge(place, &raw.services, bounds.services.as_ref(), problems),
         rpc: raw.rpc.as_ref().is_none_or(|value| *value.get_ref()),
         name,
     }

@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{Budget, IslandSpec, LambdaSpec, PortSpec, Scheduling, Topology, lambdas, rules, scheduling};
+use super::{
+    Budget, IslandSpec, LambdaSpec, PortSpec, Scheduling, ServiceLimits, Topology, lambdas, rules,
+    scheduling, services,
+};
 use crate::control::config::Problems;
 use crate::control::config::raw::{self, Scalar};
 use crate::matcher::Rule;
@@ -34,8 +37,8 @@ const RULES: usize = 256;
 pub(crate) struct Surroundings<'a> {
     budget: Budget,
     queue_frames: u32,
-    /// `None` if the appliance is not known: names of islands and ports are then not looked up.
-    known: Option<(&'a [IslandSpec], &'a [PortSpec])>,
+    /// `None` if the appliance is not known: names of islands and ports are then not looked up, nor ways to services.
+    known: Option<(&'a [IslandSpec], &'a [PortSpec], &'a ServiceLimits)>,
 }
 
 impl<'a> Surroundings<'a> {
@@ -44,7 +47,7 @@ impl<'a> Surroundings<'a> {
         Self {
             budget: topology.budget,
             queue_frames: topology.scheduling.queue_frames,
-            known: Some((&topology.islands, &topology.ports)),
+            known: Some((&topology.islands, &topology.ports, &topology.services)),
         }
     }
 
@@ -76,7 +79,7 @@ pub(crate) fn judge(
     if let Some(extra) = raw.rules.get(RULES) {
         problems.wrong(Some(extra.span()), over(place, "rules", raw.rules.len(), RULES));
     }
-    let ports = surroundings.known.map(|(_, ports)| ports);
+    let ports = surroundings.known.map(|(_, ports, _)| ports);
     let rules: Vec<Rule> = (1..)
         .zip(raw.rules.into_iter().take(RULES))
         .map(|(number, rule)| {
@@ -99,13 +102,16 @@ pub(crate) fn judge(
         queue_frames: raw.queue_frames,
         egress: raw.egress,
         rpc: raw.rpc,
+        http: raw.http,
         message_slots: raw.message_slots,
         message_kib: raw.message_kib,
+        services: raw.services,
     };
     let bounds = lambdas::Bounds {
         budget: &surroundings.budget,
         queue_frames: surroundings.queue_frames,
-        islands: surroundings.known.map(|(islands, _)| islands),
+        islands: surroundings.known.map(|(islands, ..)| islands),
+        services: surroundings.known.map(|(_, ports, limits)| services::Context { ports, limits }),
     };
     let spec = lambdas::judge(place, start, &lambda, &bounds, problems);
     let rules = rules.into_iter().map(|rule| Rule { egress: spec.egress, ..rule }).collect();
@@ -148,7 +154,7 @@ fn environment(place: &str, variables: &raw::Texts, problems: &mut Problems<'_>)
     let place = format!("{place}: environment");
     count(&place, "variables", variables, VARIABLES, problems);
     together(&place, variables, ENVIRONMENT_BYTES, problems);
-    for name in variables.keys().filter(|name| !is_variable(name.get_ref())) {
+    for name in variables.keys().filter(|name| !super::is_variable(name.get_ref())) {
         let text = format!(
             "{place}: {}: allowed are letters, digits and \"_\", no digit first",
             quoted(name.get_ref())
@@ -205,11 +211,6 @@ fn last(texts: &raw::Texts) -> Option<Range<usize>> {
 fn quoted(name: &str) -> String {
     let shown: String = name.chars().take(80).collect();
     format!("{shown:?}")
-}
-
-fn is_variable(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
 }
 
 /// What the registry takes as a secret's name.

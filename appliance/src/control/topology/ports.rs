@@ -1,17 +1,15 @@
 //! Judges `[[ports]]`.
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::hash::Hash;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use toml::Spanned;
 
 use super::memory::{FRAMING_BYTES, Memory};
-use super::{Devargs, DeviceKind, Driver, PortSpec, Queues, system};
+use super::{Devargs, DeviceKind, Driver, PortSpec, Queues, addresses, system};
 use crate::control::config::raw::{self, Scalar, Value};
 use crate::control::config::{Machine, Problems, nearest, quoted};
 use crate::ids::PortId;
@@ -68,14 +66,14 @@ pub(super) fn ports(
                 format!("port \"{GATEWAY}\": the gateway's internal port is named so; [gateway] enabled = false does without it"),
             );
         }
-        ports.push(gateway(&ports, context.memory));
+        ports.push(internal(&ports, context.memory));
     }
     ports
 }
 
 /// The port that the gateway's requests come in by. Its network has two hosts, which know each other, and addresses that no other
 /// port has: link-local ones (RFC 3927), and a MAC that is administered locally.
-fn gateway(others: &[PortSpec], memory: &Memory) -> PortSpec {
+fn internal(others: &[PortSpec], memory: &Memory) -> PortSpec {
     let is_free = |address: &Ipv4Addr| others.iter().all(|port| port.ipv4 != Some(*address));
     // There are fewer ports than candidates.
     let ipv4 = (1..=u8::MAX).map(|network| Ipv4Addr::new(169, 254, network, 1)).find(is_free);
@@ -86,6 +84,10 @@ fn gateway(others: &[PortSpec], memory: &Memory) -> PortSpec {
         driver: Driver::Internal,
         ipv4,
         ipv6: None,
+        ipv4_network: None,
+        ipv6_network: None,
+        ipv4_gateway: None,
+        ipv6_gateway: None,
         mac: Some(GATEWAY_MAC),
         mtu: u16::try_from(room).unwrap_or(MTU).min(MTU),
         queues: Queues::PerPoller,
@@ -114,23 +116,11 @@ fn one(id: PortId, raw: &Spanned<raw::Port>, context: &Context<'_>, problems: &m
         Driver::Dpdk(devargs) => (devargs.has_partial_checksums(), devargs.queue_limit()),
         Driver::Pcap { .. } | Driver::Internal => (false, Some(1)),
     };
-    let ipv4 = address(&place, "ipv4", &raw.ipv4, 32, problems).filter(|ip: &Spanned<Ipv4Addr>| {
-        let ip4 = ip.get_ref();
-        let usable = !(ip4.is_unspecified() || ip4.is_multicast() || ip4.is_broadcast() || ip4.is_loopback());
-        unicast(&place, "ipv4", ip, usable, problems)
-    });
-    let ipv6 = address(&place, "ipv6", &raw.ipv6, 128, problems).filter(|ip: &Spanned<Ipv6Addr>| {
-        let ip6 = ip.get_ref();
-        let usable = !(ip6.is_unspecified()
-            || ip6.is_multicast()
-            || ip6.is_loopback()
-            || ip6.to_ipv4_mapped().is_some());
-        unicast(&place, "ipv6", ip, usable, problems)
-    });
+    let addresses = addresses::judge(&place, raw, problems);
     PortSpec {
         id,
-        mac: mac(&place, &raw.mac, problems),
-        mtu: mtu(&place, raw, ipv6.is_some(), context.memory, problems),
+        mac: addresses.mac,
+        mtu: mtu(&place, raw, addresses.ipv6.is_some(), context.memory, problems),
         queues: queues(&place, raw, &driver, device_queues, context, problems),
         promiscuous: raw.promiscuous.as_ref().is_some_and(|value| *value.get_ref()),
         partial_checksums: automatic(
@@ -146,8 +136,12 @@ fn one(id: PortId, raw: &Spanned<raw::Port>, context: &Context<'_>, problems: &m
             .capture
             .as_ref()
             .and_then(|capture| self::capture(&place, capture, context.folder, problems)),
-        ipv4: ipv4.map(Spanned::into_inner),
-        ipv6: ipv6.map(Spanned::into_inner),
+        ipv4: addresses.ipv4,
+        ipv6: addresses.ipv6,
+        ipv4_network: addresses.ipv4_network,
+        ipv6_network: addresses.ipv6_network,
+        ipv4_gateway: addresses.ipv4_gateway,
+        ipv6_gateway: addresses.ipv6_gateway,
         name,
         driver,
     }
@@ -284,70 +278,6 @@ fn devargs(
         );
     }
     devargs
-}
-
-/// An address, with or without the length of its network's prefix, which nothing here needs.
-fn address<A: FromStr>(
-    place: &str,
-    key: &str,
-    value: &Value<String>,
-    limit: u8,
-    problems: &mut Problems<'_>,
-) -> Option<Spanned<A>> {
-    let value = value.as_ref()?;
-    let text = value.get_ref();
-    let (address, prefix) = text.split_once('/').map_or((text.as_str(), None), |(at, bits)| (at, Some(bits)));
-    let prefix_fits = prefix.is_none_or(|bits| bits.parse().is_ok_and(|bits: u8| bits <= limit));
-    match address.parse() {
-        Ok(parsed) if prefix_fits => Some(Spanned::new(value.span(), parsed)),
-        _ => {
-            let example = if key == "ipv4" { "10.77.0.1 or 10.77.0.1/24" } else { "fd77::1 or fd77::1/64" };
-            problems.wrong(
-                Some(value.span()),
-                format!("{place}: {key}: \"{text}\" is no address such as {example}"),
-            );
-            None
-        }
-    }
-}
-
-fn unicast<A: Display>(
-    place: &str,
-    key: &str,
-    address: &Spanned<A>,
-    usable: bool,
-    problems: &mut Problems<'_>,
-) -> bool {
-    if !usable {
-        let text = format!("{place}: {key}: {} is no address that a port can have", address.get_ref());
-        problems.wrong(Some(address.span()), text);
-    }
-    usable
-}
-
-fn mac(place: &str, value: &Value<String>, problems: &mut Problems<'_>) -> Option<[u8; 6]> {
-    let value = value.as_ref()?;
-    let text = value.get_ref();
-    let mut bytes = [0; 6];
-    let mut parts = text.split(':');
-    let complete = bytes.iter_mut().all(|byte| {
-        parts
-            .next()
-            .filter(|part| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .is_some_and(|part| u8::from_str_radix(part, 16).map(|value| *byte = value).is_ok())
-    });
-    if !complete || parts.next().is_some() {
-        problems.wrong(
-            Some(value.span()),
-            format!("{place}: mac: \"{text}\" is no MAC address such as 02:00:00:00:00:01"),
-        );
-        return None;
-    }
-    if bytes[0] & 1 == 1 || bytes == [0; 6] {
-        problems.wrong(Some(value.span()), format!("{place}: mac: {text} is not a unicast address"));
-        return None;
-    }
-    Some(bytes)
 }
 
 fn mtu(place: &str, raw: &raw::Port, has_ipv6: bool, memory: &Memory, problems: &mut Problems<'_>) -> u16 {

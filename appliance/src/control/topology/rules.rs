@@ -5,13 +5,15 @@ use toml::Spanned;
 use super::{LambdaSpec, PortSpec, Topology};
 use crate::control::config::raw::{self, Scalar, Value};
 use crate::control::config::{Problems, quoted};
-use crate::ids::{Generation, LambdaRef, LambdaSlot};
-use crate::matcher::{Egress, Error, Parameters, PortRange, Prefix, Rule, VlanMatch};
+use crate::ids::{Generation, LambdaRef, LambdaSlot, PortId};
+use crate::matcher::{Egress, Error, Parameters, PortRange, Prefix, Rule, Side, VlanMatch};
 
 /// Most rules that a configuration writes out.
 const RULES: usize = 65_536;
 /// Protocols that have names here.
 const PROTOCOLS: [(&str, u8); 5] = [("icmp", 1), ("tcp", 6), ("udp", 17), ("icmpv6", 58), ("sctp", 132)];
+/// Stands for every host port.
+const HOST: &str = "host";
 /// Largest VLAN identifier.
 const VLAN: u16 = 4094;
 
@@ -43,7 +45,11 @@ impl Topology {
         };
         let words = [
             rule.rpc_lambda.map(|id| format!("λ-RPC ID {id}")),
-            rule.port.map(|port| format!("port {}", self.ports[port.index()].name)),
+            match (rule.port, rule.side) {
+                (Some(port), _) => Some(format!("port {}", self.ports[port.index()].name)),
+                (None, Side::Host) => Some(format!("port {HOST}")),
+                (None, Side::Wire) => None,
+            },
             match rule.vlan {
                 VlanMatch::Any => None,
                 VlanMatch::Untagged => Some("untagged".into()),
@@ -96,13 +102,11 @@ pub(super) fn judge(
     ports: Option<&[PortSpec]>,
     problems: &mut Problems<'_>,
 ) -> Rule {
-    let port = raw.port.as_ref().zip(ports).and_then(|(value, ports)| {
-        let index = problems.named(place, "port", value, ports.iter().map(|port| port.name.as_str()))?;
-        Some(ports[index].id)
-    });
+    let (side, port) = port(place, &raw.port, ports, problems);
     let rule = Rule {
         priority: problems.integer(&format!("{place}: priority"), &raw.priority, 0..=u32::MAX, 0),
         lambda: LambdaRef { slot: LambdaSlot::new(0), generation: Generation::default() },
+        side,
         rpc_lambda: None,
         port,
         vlan: vlan(place, &raw.vlan, problems),
@@ -150,6 +154,33 @@ fn together(place: &str, rule: &Rule, span: std::ops::Range<usize>, problems: &m
             format!("{place}: ether_type {ether_type:#06x} is not that of its prefixes, {family:#06x}"),
         );
     }
+}
+
+/// Where frames come from: a port of this name, or any host port.
+fn port(
+    place: &str,
+    value: &Value<String>,
+    ports: Option<&[PortSpec]>,
+    problems: &mut Problems<'_>,
+) -> (Side, Option<PortId>) {
+    let Some(value) = value else { return (Side::Wire, None) };
+    let named = || ports.unwrap_or_default().iter();
+    let is_host = |port: &PortSpec| named().any(|wire| wire.host == Some(port.id));
+    if value.get_ref() == HOST {
+        if named().any(|port| port.name == HOST && !is_host(port)) {
+            let text = format!(
+                "{place}: port: \"{HOST}\" stands for every host port, and the port of that name is none"
+            );
+            problems.wrong(Some(value.span()), text);
+        }
+        return (Side::Host, None);
+    }
+    let found = ports.and_then(|ports| {
+        let index = problems.named(place, "port", value, ports.iter().map(|port| port.name.as_str()))?;
+        ports.get(index)
+    });
+    let side = if found.is_some_and(is_host) { Side::Host } else { Side::Wire };
+    (side, found.map(|port| port.id))
 }
 
 fn vlan(place: &str, value: &Value<Scalar>, problems: &mut Problems<'_>) -> VlanMatch {

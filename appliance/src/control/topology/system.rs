@@ -6,7 +6,9 @@ use super::{
     DEFAULT_SOCKET, DispatcherSpec, Idle, IslandSpec, Lcores, MessageLimits, NpuSpec, SchedulingMode, Sleep,
     Topology,
 };
-use super::{control, dispatchers, islands, lambdas, lcores, memory, ports, rules, scheduling, tenants};
+use super::{
+    control, dispatchers, islands, lambdas, lcores, memory, ports, rules, scheduling, services, tenants,
+};
 use crate::control::config::raw::{self, Value};
 use crate::control::config::{Machine, Problems};
 
@@ -35,8 +37,14 @@ pub(super) fn topology(
     let gateway = control::gateway(&raw.gateway, problems);
     let ports = ports::ports(raw, &context, gateway.enabled, problems);
     let tenants = tenants::tenants(&raw.tenants, problems);
-    let bounds =
-        lambdas::Bounds { budget: &budget, queue_frames: scheduling.queue_frames, islands: Some(&islands) };
+    let rpc_port = problems.integer("[rpc] port", &raw.rpc.port, 1..=u16::MAX, RPC_PORT);
+    let limits = services::limits(&raw.services, pollers, rpc_port, problems);
+    let bounds = lambdas::Bounds {
+        budget: &budget,
+        queue_frames: scheduling.queue_frames,
+        islands: Some(&islands),
+        services: Some(services::Context { ports: &ports, limits: &limits }),
+    };
     let context = lambdas::Context { folder, tenants: &tenants, bounds };
     let lambdas = lambdas::lambdas(&raw.lambdas, &context, problems);
     let rules = rules::rules(&raw.rules, &ports, &lambdas, problems);
@@ -47,13 +55,14 @@ pub(super) fn topology(
         eal_extra_args: extra_args(&raw.eal, problems),
         lcores,
         idle: idle(&raw.idle, problems),
-        rpc_port: problems.integer("[rpc] port", &raw.rpc.port, 1..=u16::MAX, RPC_PORT),
+        rpc_port,
         messages: messages(&raw.rpc, problems),
         scheduling,
         quarantine: scheduling::quarantine(&raw.quarantine, problems),
         budget,
         control: control::control(&raw.control, folder, problems),
         gateway,
+        services: limits,
         islands,
         npus,
         dispatchers,

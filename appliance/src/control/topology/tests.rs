@@ -7,12 +7,13 @@ use super::*;
 use crate::control::config::Cpu;
 use crate::control::config::machine::{Access, Hugepages};
 use crate::ids::{IslandId, LambdaId, NpuId};
-use crate::matcher::{Egress, PortRange, Table, VlanMatch};
+use crate::matcher::{Egress, PortRange, Side, Table, VlanMatch};
 use crate::memory::TierBytes;
 
 mod errors;
 mod role_errors;
 mod roles;
+mod services;
 
 /// A machine with these CPUs, an interface, a card and 64 free hugepages.
 fn machine(cpus: &[u32]) -> Machine {
@@ -188,6 +189,27 @@ fn rules_become_a_table() {
     assert_eq!((written.parameters.as_slice(), written.egress), (&b"\x00\xff"[..], Egress::Reply));
     assert_eq!(Table::build(rules).unwrap().len(), 2);
     assert_eq!(topology.match_rules(&[]).len(), 0);
+}
+
+#[test]
+fn rules_for_host_ports() {
+    let ports = format!(
+        "{PORT}host = \"h0\"\n[[ports]]\nname = \"h0\"\ndevargs = \"net_null0\"\n[[ports]]\nname = \"p1\"\n\
+         devargs = \"net_null1\"\n"
+    );
+    let rule = |line: &str| {
+        let topology = valid(&format!("{ports}{LAMBDA}[[rules]]\nlambda = \"echo\"\n{line}\n"));
+        let rule = topology.rules[0].clone();
+        (rule.side, rule.port.map(PortId::raw), topology.conditions(&rule))
+    };
+    assert_eq!(rule(""), (Side::Wire, None, "every frame".into()));
+    assert_eq!(rule("port = \"p1\""), (Side::Wire, Some(2), "port p1".into()));
+    assert_eq!(rule("port = \"h0\""), (Side::Host, Some(1), "port h0".into()));
+    assert_eq!(rule("port = \"host\""), (Side::Host, None, "port host".into()));
+    // A port may be named so if it is one.
+    let named =
+        ports.replace("\"h0\"", "\"host\"") + LAMBDA + "[[rules]]\nlambda = \"echo\"\nport = \"host\"\n";
+    assert_eq!(valid(&named).rules[0].side, Side::Host);
 }
 
 #[test]

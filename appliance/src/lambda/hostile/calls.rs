@@ -40,7 +40,8 @@ fn a_call_suspends_and_its_answer_resumes() {
     for round in 0..100u32 {
         assert_eq!((instance.is_suspended(), instance.pending()), (false, None));
         assert_eq!(instance.run(0), Run::Suspended);
-        let expected = PendingCall { lambda_id: 7, timeout_us: 500, request: b"abcd" };
+        let expected =
+            PendingCall { target: Target::Lambda(LambdaId::new(7)), timeout_us: 500, request: b"abcd" };
         assert_eq!((instance.is_suspended(), instance.pending()), (true, Some(expected)));
         assert!((2_000..2_100).contains(&instance.fuel_used()), "{}", instance.fuel_used());
         assert_eq!(instance.resume(Answer::Reply(&round.to_le_bytes())), Run::Verdict(round.cast_signed()));
@@ -272,8 +273,17 @@ fn imports_with_another_signature_are_refused() {
         (r#""lnic" "log" (global i32)"#, "imports \"lnic\".\"log\", which is not"),
         (r#""lnic" "call" (func (param i32 i32) (result i32))"#, "imports \"lnic\".\"call\", which is not"),
         (
+            r#""lnic" "request" (func (param i32 i32) (result i32))"#,
+            "imports \"lnic\".\"request\", which is not",
+        ),
+        (r#""lnic" "service" (func (param i32 i32))"#, "imports \"lnic\".\"service\", which is not"),
+        (
+            r#""lnic" "random" (func (result i32))"#,
+            "imports \"lnic\".\"random\", which is not a function () -> i64",
+        ),
+        (
             r#""lnic" "exit" (func)"#,
-            "imports \"lnic\".\"exit\": a lambda may import \"lnic\".\"call\", \"lnic\".\"log\", \"lnic\".\"environment\", \"lnic\".\"secret\" and nothing else",
+            "imports \"lnic\".\"exit\": a lambda may import \"lnic\".\"call\", \"lnic\".\"log\", \"lnic\".\"environment\", \"lnic\".\"secret\", \"lnic\".\"service\", \"lnic\".\"request\", \"lnic\".\"random\" and nothing else",
         ),
         (r#""env" "log" (func (param i32 i32))"#, "imports \"env\".\"log\""),
     ] {
@@ -282,8 +292,8 @@ fn imports_with_another_signature_are_refused() {
         assert!(error.starts_with(expected), "{error:?}");
     }
     let log = r#"(import "lnic" "log" (func (param i32 i32)))"#;
-    let wat = lambda("i32.const 0").replacen("(module", &format!("(module {}", log.repeat(5)), 1);
-    assert_eq!(judge(&wat), Err(VerifyError::Limit { what: "imports", value: 5, limit: 4 }));
+    let wat = lambda("i32.const 0").replacen("(module", &format!("(module {}", log.repeat(8)), 1);
+    assert_eq!(judge(&wat), Err(VerifyError::Limit { what: "imports", value: 8, limit: 7 }));
 }
 
 #[test]

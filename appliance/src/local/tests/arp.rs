@@ -2,7 +2,7 @@
 
 use lnic_wire::{arp, ethernet};
 
-use super::{PEER, TestFrame, ask, drops, from_peer, interface, is_not_local, tag};
+use super::{OURS, PEER, TestFrame, ask, drops, from_peer, interface, is_not_local, tag};
 use crate::frame::Checksum;
 use crate::local::{Answer, answer};
 use crate::observe::DropReason;
@@ -58,6 +58,34 @@ fn arp_that_asks_nothing_of_us() {
     let no_address = Interface { ipv4: None, ..interface() };
     let parsed = parse(&bytes, Checksum::Unknown, Checksum::Unknown, &no_address).unwrap();
     assert_eq!(answer(&mut TestFrame::new(&bytes), &parsed, &no_address), Answer::NotLocal);
+}
+
+#[test]
+fn what_a_neighbour_tells_us_of_itself_is_heard() {
+    let reply = |change: &dyn Fn(&mut arp::Repr)| {
+        let mut bytes = arp_request(|arp| {
+            (arp.operation, arp.target_mac) = (arp::REPLY, OURS);
+            change(arp);
+        });
+        bytes[..6].copy_from_slice(&OURS);
+        bytes
+    };
+    let told = Answer::Told([10, 0, 0, 2].into(), PEER);
+    let (result, bytes) = ask(&reply(&|_| {}));
+    assert_eq!((result, bytes), (told, reply(&|_| {})));
+    assert_eq!(ask(&tag(&reply(&|_| {}))).0, told);
+    // For others, of a group's, of ours, of no station's; to all.
+    is_not_local(&reply(&|arp| arp.target_ipv4 = [10, 0, 0, 9].into()));
+    is_not_local(&reply(&|arp| arp.target_mac = PEER));
+    is_not_local(&reply(&|arp| arp.source_mac = [1, 0, 0x5E, 0, 0, 1]));
+    is_not_local(&reply(&|arp| arp.source_mac = OURS));
+    is_not_local(&reply(&|arp| arp.source_mac = [0; 6]));
+    for source in [[224, 0, 0, 1], [10, 0, 0, 1], [0, 0, 0, 0], [255, 255, 255, 255]] {
+        is_not_local(&reply(&|arp| arp.source_ipv4 = source.into()));
+    }
+    let mut to_all = reply(&|_| {});
+    to_all[..6].fill(0xFF);
+    is_not_local(&to_all);
 }
 
 #[test]

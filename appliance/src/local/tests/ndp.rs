@@ -121,3 +121,51 @@ fn a_full_buffer_cannot_grow() {
     let mut frame = TestFrame { capacity: bytes.len() + 8, ..TestFrame::new(&bytes) };
     assert_eq!(ask_in(&mut frame), Answer::Reply);
 }
+
+#[test]
+fn what_a_neighbour_tells_us_of_itself_is_heard() {
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+    let advertisement = |solicited, target_link| {
+        let target = "fd00::7".parse().unwrap();
+        let repr = ndp::Repr::Advertisement { router: true, solicited, overrides: true, target, target_link };
+        let mut message = vec![0; repr.message_bytes()];
+        repr.emit(&mut message, 0);
+        message
+    };
+    let whole = advertisement(true, Some(MAC));
+    let told = Answer::Told("fd00::7".parse().unwrap(), MAC);
+    for to in ["fd00::1", OUR_LINK_LOCAL] {
+        assert_eq!(ask(&icmp_v6(OURS, "fd00::7", to, 255, &whole, false)).0, told);
+    }
+    // Who is asked by unicast may leave out his address: it is the frame's.
+    let short = advertisement(true, None);
+    let told = Answer::Told("fd00::7".parse().unwrap(), PEER);
+    assert_eq!(ask(&icmp_v6(OURS, "fd00::7", "fd00::1", 255, &short, false)).0, told);
+    // To all, from a router away, without being asked, with an impossible MAC address, of our own address.
+    is_not_local(&icmp_v6([0x33, 0x33, 0, 0, 0, 1], "fd00::7", "ff02::1", 255, &whole, false));
+    is_not_local(&icmp_v6([0x33, 0x33, 0, 0, 0, 1], "fd00::7", "fd00::1", 255, &whole, false));
+    is_not_local(&icmp_v6(OURS, "fd00::7", "fd00::1", 254, &whole, false));
+    for message in [
+        advertisement(false, Some(MAC)),
+        advertisement(false, None),
+        advertisement(true, Some(OURS)),
+        advertisement(true, Some([0; 6])),
+        advertisement(true, Some([0x33, 0x33, 0, 0, 0, 1])),
+    ] {
+        is_not_local(&icmp_v6(OURS, "fd00::7", "fd00::1", 255, &message, false));
+    }
+    let own = ndp::Repr::Advertisement {
+        router: false,
+        solicited: true,
+        overrides: true,
+        target: "fd00::1".parse().unwrap(),
+        target_link: Some(MAC),
+    };
+    let mut message = vec![0; own.message_bytes()];
+    own.emit(&mut message, 0);
+    is_not_local(&icmp_v6(OURS, "fd00::7", "fd00::1", 255, &message, false));
+    // Damaged, or cut off.
+    let mut damaged = icmp_v6(OURS, "fd00::7", "fd00::1", 255, &whole, false);
+    *damaged.last_mut().unwrap() ^= 1;
+    is_not_local(&damaged);
+}

@@ -43,7 +43,7 @@ impl Condition {
         let unless = |this: Self, prefix: Option<Prefix>| prefix.filter(|_| self != this);
         let range = |this: Self, range: PortRange| if self == this { PortRange::Any } else { range };
         random.hash_one((
-            (effect, rule.rpc_lambda, rule.port, rule.vlan, rule.protocol, rule.ether_type),
+            (effect, rule.side, rule.rpc_lambda, rule.port, rule.vlan, rule.protocol, rule.ether_type),
             unless(Self::Source, rule.source),
             unless(Self::Destination, rule.destination),
             range(Self::SourcePort, rule.source_port),

@@ -34,14 +34,17 @@ fn a_rule() -> impl Strategy<Value = Rule> {
         (0u32..3, prop_oneof![5 => Just(0u32), 1 => 1u32..3], any::<bool>(), prop::bool::weighted(0.1)),
         (prefix(), prefix(), range(), range()),
         (rare(0u32..2), rare(0u32..2), prop::option::weighted(0.2, 16u32..18), vlan),
+        prop::bool::weighted(0.2),
     )
         .prop_map(
             |(
                 (priority, slot, other_parameters, any_egress),
                 (source, destination, source_port, destination_port),
                 (id, port, protocol, vlan),
+                from_host,
             )| Rule {
                 priority,
+                side: if from_host { Side::Host } else { Side::Wire },
                 rpc_lambda: id.map(LambdaId::new),
                 port: port.map(|port| PortId::new(port as u16)),
                 vlan,

@@ -29,6 +29,7 @@ pub(super) fn interface() -> Interface {
         ipv4: Some([10, 0, 0, 1].into()),
         ipv6: Some("fd00::1".parse().unwrap()),
         rpc_port: 4793,
+        service_ports: crate::parser::Ports::NONE,
         promiscuous: false,
         partial_checksums: false,
         mtu: 1500,

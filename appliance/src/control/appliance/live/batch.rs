@@ -8,6 +8,7 @@ use super::Live;
 use super::deployed::{Deployed, Generation, Order, Wanted};
 use super::drain::Former;
 use super::error::DeployError;
+use super::services;
 use super::worker::Sent;
 use crate::control::appliance::Event;
 use crate::control::appliance::lcores::CALLS;
@@ -245,6 +246,9 @@ impl<F: Frame<External = Slot>> Live<F> {
             })));
         }
         let npus = self.npus(&wanted)?;
+        let Some((services, hops)) = services::hold(&self.neighbours, &spec.services) else {
+            return Err(DeployError::Neighbours { key, limit: services::HOPS });
+        };
         let limit = self.slots.limit();
         let Some(reference) = self.slots.take() else { return Err(DeployError::Capacity { key, limit }) };
         let Some((tenant, messages)) = self.tenants.enter(&key.namespace) else {
@@ -273,6 +277,7 @@ impl<F: Frame<External = Slot>> Live<F> {
             }
         };
         let host = self.host.of(spec.id).with_environment(wanted.environment.clone());
+        let host = host.with_services(services);
         let pinned = wanted.ready.runs == Runs::OnOneNpu;
         let owners = self.layout.owners(&npus, pinned, reference.slot.index());
         let mut generation = Generation {
@@ -287,6 +292,7 @@ impl<F: Frame<External = Slot>> Live<F> {
             owners,
             budget,
             host,
+            hops,
             known: State::Active,
             woken: None,
             wanted,
@@ -410,7 +416,7 @@ impl<F: Frame<External = Slot>> Live<F> {
         }
     }
 
-    /// Calls that lambdas can have under way on each lcore, with those of the batch.
+    /// Calls and requests that lambdas can have under way on each lcore, with those of the batch.
     fn calls(&self) -> Vec<u32> {
         let batch =
             self.batch.iter().flat_map(|batch| &batch.entries).filter_map(|entry| match &entry.state {

@@ -9,6 +9,7 @@ use lnic_message::server::TenantId;
 use lnic_registry::LambdaKey;
 
 use super::error::DeployError;
+use super::services::Hops;
 use crate::control::appliance::coalesce::Ready;
 use crate::control::appliance::messages::slot_region;
 use crate::control::topology::LambdaSpec;
@@ -74,6 +75,8 @@ pub(super) struct Generation {
     pub(super) owners: Vec<LcoreId>,
     pub(super) budget: Budget,
     pub(super) host: HostSide,
+    /// Next hops of its services.
+    pub(super) hops: Hops,
     /// Its state when it was last looked at.
     pub(super) known: State,
     /// When it was last to be woken.

@@ -8,6 +8,7 @@ use lnic_registry::LambdaKey;
 use super::Live;
 use super::deployed::Generation;
 use super::error::DeployError;
+use super::services::Hops;
 use super::worker::Sent;
 use crate::frame::Frame;
 use crate::ids::{LambdaId, LambdaRef, LcoreId};
@@ -27,6 +28,8 @@ pub(super) struct Former {
     /// What is left of its memory once no instance is.
     deployment: Option<Deployment>,
     pub(super) place: Option<u32>,
+    /// Kept until no lcore has a request to one of them.
+    _hops: Hops,
     /// The first view that does not lead to it.
     view: u64,
     since: Instant,
@@ -55,6 +58,7 @@ impl Former {
             reference: generation.reference,
             place: generation.place,
             deployment: generation.deployment,
+            _hops: generation.hops,
             key: generation.wanted.key,
             view,
             since: Instant::now(),
@@ -137,6 +141,7 @@ impl<F: Frame<External = Slot>> Live<F> {
             reference: lambda.reference,
             deployment: lambda.deployment.take(),
             place: lambda.place.take(),
+            _hops: lambda.hops.clone(),
             // Until every lcore has turned once more, one of them may not have seen that it sleeps.
             view: self.view + 1,
             since: Instant::now(),

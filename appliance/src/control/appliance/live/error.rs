@@ -43,6 +43,14 @@ pub enum DeployError {
         /// Most namespaces.
         limit: usize,
     },
+    /// Its services have more next hops than there is room for.
+    #[error("lambda \"{key}\": there are {limit} next hops of services already")]
+    Neighbours {
+        /// The lambda.
+        key: LambdaKey,
+        /// Most next hops.
+        limit: u16,
+    },
     /// No NPU is left that may run it.
     #[error("lambda \"{0}\": none of the NPUs that may run it is alive")]
     NoNpu(LambdaKey),

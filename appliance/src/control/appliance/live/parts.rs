@@ -11,7 +11,8 @@ use crate::control::appliance::layout::LinkKind;
 use crate::control::appliance::lcores::LINK_JOBS;
 use crate::dispatcher::Limits;
 use crate::frame::Frame;
-use crate::ids::LcoreId;
+use crate::ids::{LcoreId, PortId, QueueId};
+use crate::outside::Outside;
 use crate::path::{Dispatcher, Feed, Stock};
 
 /// NPU time that a lambda of weight 1 gets a round, in ns. A lambda that asks for less goes before those with a backlog: the larger,
@@ -53,6 +54,35 @@ impl<F: Frame<External = Slot>> Live<F> {
         let worker = self.workers.iter().find(|worker| worker.lcore == lcore)?;
         let lost = Arc::clone(&worker.mail.lost);
         Some(Dispatcher::new(limits, feeds.collect(), self.slots.limit(), lost, Arc::clone(&self.quarantine)))
+    }
+
+    /// How an lcore that polls reaches services outside; `None` if it does not poll, or lambdas may ask nobody. `polling` says what those
+    /// that poll have queues of, in their order.
+    #[must_use]
+    pub fn outside(&self, lcore: LcoreId, polling: &[Vec<(PortId, QueueId)>]) -> Option<Outside> {
+        let (limits, pollers) = (&self.topology.services, self.topology.pollers());
+        let own = pollers.iter().position(|poller| *poller == lcore).filter(|_| limits.are_any())?;
+        let clients = self.layout.clients(lcore);
+        let end = |to: LcoreId| {
+            let peer = clients.iter().position(|link| link.kind == LinkKind::Peer && link.server == to)?;
+            Some(peer as u8)
+        };
+        let share = |at: usize| limits.share(at, pollers.len());
+        let others = (0..).zip(&pollers).filter(|(at, _)| *at != own);
+        let others = others.filter_map(|(at, other)| Some((share(at), end(*other)?)));
+        let has = |at: usize, port: PortId| {
+            polling.get(at).is_some_and(|queues| queues.iter().any(|(own, _)| *own == port))
+        };
+        let foreign = self.topology.ports.iter().map(|port| port.id).filter(|port| !has(own, *port));
+        let elsewhere = foreign.filter_map(|port| {
+            let at = (0..pollers.len()).find(|&at| has(at, port))?;
+            Some((port, end(pollers[at])?))
+        });
+        Some(Outside {
+            others: others.collect(),
+            elsewhere: elsewhere.collect(),
+            ..Outside::new(Arc::clone(&self.neighbours), share(own), limits.in_flight)
+        })
     }
 
     /// What an lcore has in store before anything is deployed.

@@ -7,7 +7,7 @@ use dpdk_bindings::external::Slot;
 use super::Live;
 use super::deployed::{Generation, Order};
 use super::worker::Sent;
-use crate::control::stats::{DeploymentStats, LambdaSource};
+use crate::control::stats::{DeploymentStats, LambdaSource, ServiceStats};
 use crate::control::topology::Topology;
 use crate::frame::Frame;
 use crate::ids::{LambdaRef, LambdaSlot};
@@ -30,6 +30,7 @@ impl Generation {
             concurrency: self.concurrency(),
             replicas: self.replicas(),
             islands: spec.islands.iter().map(island).collect(),
+            services: spec.services.iter().map(|service| ServiceStats::of(service, topology)).collect(),
             inspection: self.inspection(),
             slot: self.reference.slot,
             account: self.account.clone(),

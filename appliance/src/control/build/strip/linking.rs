@@ -12,6 +12,7 @@ use crate::control::build::BuildError;
 const VERSION: u8 = 2;
 const SEGMENT_INFO: u8 = 5;
 const SYMBOL_TABLE: u8 = 8;
+const FUNCTION_SYMBOL: u8 = 0;
 const DATA_SYMBOL: u8 = 1;
 
 /// The section "linking": symbols and segments; the rest is for linkers.
@@ -53,10 +54,16 @@ fn symbol_table(
                 let (segment, offset) = data.place(place.index as usize, place.offset as usize);
                 list.push(DATA_SYMBOL);
                 list.extend(leb128(flags.bits() as usize));
-                put_bytes(&mut list, name.as_bytes());
+                put_bytes(&mut list, super::symbol::readable(name).as_bytes());
                 for number in [segment, offset, place.size as usize] {
                     list.extend(leb128(number));
                 }
+            }
+            (SymbolInfo::Func { flags, index, name: Some(name) }, _) => {
+                list.push(FUNCTION_SYMBOL);
+                list.extend(leb128(flags.bits() as usize));
+                list.extend(leb128(index as usize));
+                put_bytes(&mut list, super::symbol::readable(name).as_bytes());
             }
             _ => list.extend_from_slice(&module[start..end]),
         }

@@ -68,7 +68,7 @@ impl DeliveryError {
 pub(super) struct Delivery {
     pub(super) url: Uri,
     pub(super) headers: Vec<(String, String)>,
-    pub(super) content_type: &'static str,
+    pub(super) content_type: HeaderValue,
     pub(super) body: Bytes,
 }
 
@@ -185,7 +185,7 @@ fn request(delivery: &Delivery) -> Result<Request<Full<Bytes>>, hyper::http::Err
     let authority = delivery.url.authority().map(|authority| authority.as_str()).unwrap_or_default();
     let mut request = Request::post(path)
         .header(HOST, authority)
-        .header(CONTENT_TYPE, delivery.content_type)
+        .header(CONTENT_TYPE, &delivery.content_type)
         .header(hyper::header::USER_AGENT, concat!("lnic/", env!("CARGO_PKG_VERSION")))
         .body(Full::new(delivery.body.clone()))?;
     for (name, value) in &delivery.headers {

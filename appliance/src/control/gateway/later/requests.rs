@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Response};
 use lnic_wire::rpc::Status;
 use tokio::sync::Notify;
 use tracing::warn;
@@ -13,6 +15,7 @@ use tracing::warn;
 use super::callback::Delivery;
 use super::{AsyncQueue, AsyncRequest, Callbacks, QueueError, SubmitError};
 use crate::control::gateway::functions::Observer;
+use crate::control::gateway::message::{self, Malformed};
 use crate::control::gateway::{Gateway, InvokeError, content_type};
 use crate::control::plane::{LambdaKey, Target};
 use crate::control::topology;
@@ -289,7 +292,7 @@ impl Requests {
         } else {
             self.invoke(&request.key, body).await
         };
-        if outcome == Outcome::Failed(InvokeError::Stopping) {
+        if matches!(outcome, Outcome::Failed(InvokeError::Stopping)) {
             return false;
         }
         let (took, status) = (started.elapsed(), outcome.status());
@@ -317,7 +320,10 @@ impl Requests {
         loop {
             let error = match self.gateway.invoke(&target, body.clone(), self.gateway.limits().timeout).await
             {
-                Ok(reply) => return Outcome::Done(reply),
+                Ok(reply) => {
+                    let response = message::response(target.http, message::is_head(&body), reply);
+                    return response.map_or_else(Outcome::Malformed, Outcome::Done);
+                }
                 Err(error) => error,
             };
             let is_busy = match error {
@@ -351,8 +357,8 @@ impl Requests {
             ("x-function-status".to_owned(), outcome.status().to_string()),
             ("x-duration-seconds".to_owned(), format!("{:.6}", took.as_secs_f64())),
         ]);
-        let body = outcome.into_body();
-        let delivery = Delivery { url, headers, content_type: content_type(&body), body };
+        let (content_type, body) = outcome.into_content();
+        let delivery = Delivery { url, headers, content_type, body };
         let mut tries = 1;
         loop {
             match self.callbacks.deliver(&delivery).await {
@@ -375,9 +381,11 @@ impl Requests {
 }
 
 /// How a request ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Outcome {
-    Done(Bytes),
+    Done(Response<Bytes>),
+    /// The reply is no HTTP response, and should be one.
+    Malformed(Malformed),
     Failed(InvokeError),
     /// There is no such lambda any more.
     Unknown,
@@ -390,20 +398,30 @@ const GIVEN_UP: &str = "given up: it was begun 3 times, and each time the applia
 impl Outcome {
     fn status(&self) -> u16 {
         match self {
-            Self::Done(_) => 200,
+            Self::Done(response) => response.status().as_u16(),
+            Self::Malformed(_) => 502,
             Self::Failed(error) => error.http_status().as_u16(),
             Self::Unknown => 404,
             Self::GivenUp => 500,
         }
     }
 
-    fn into_body(self) -> Bytes {
-        match self {
-            Self::Done(reply) => reply,
+    /// Its body, and what that is.
+    fn into_content(self) -> (HeaderValue, Bytes) {
+        let body = match self {
+            Self::Done(response) => {
+                let (mut head, body) = response.into_parts();
+                match head.headers.remove(CONTENT_TYPE) {
+                    Some(content_type) => return (content_type, body),
+                    None => body,
+                }
+            }
+            Self::Malformed(error) => format!("the lambda's reply is no HTTP response: {error}").into(),
             Self::Failed(error) => error.to_string().into(),
             Self::Unknown => "no such lambda".into(),
             Self::GivenUp => GIVEN_UP.into(),
-        }
+        };
+        (HeaderValue::from_static(content_type(&body)), body)
     }
 }
 
@@ -419,6 +437,7 @@ mod tests {
 
     use super::super::MemoryQueue;
     use super::*;
+    use crate::control::topology::HttpMode;
 
     /// Counts what it is asked, and answers only if it may.
     struct Way {
@@ -438,7 +457,8 @@ mod tests {
     async fn live(queue: &Arc<MemoryQueue>, answers: bool) -> (u64, Counters) {
         let way = Arc::new(Way { asked: AtomicU64::new(0), answers });
         let settings = Settings { requests: 4, bytes: 1024, in_flight: 1 };
-        let resolve = Box::new(|key: &LambdaKey| Some(Target { key: key.clone(), id: 1 }));
+        let resolve =
+            Box::new(|key: &LambdaKey| Some(Target { key: key.clone(), id: 1, http: HttpMode::Body }));
         let callbacks = Callbacks::with_roots(&[], rustls::RootCertStore::empty()).unwrap();
         let requests = Requests::open(settings, queue.clone(), callbacks, way.clone(), resolve, None);
         let requests = requests.await.unwrap();
@@ -471,6 +491,6 @@ mod tests {
         queue.push(&AsyncRequest { attempts: ATTEMPTS - 1, ..request }).await.unwrap();
         assert_eq!(live(&queue, true).await.0, 1);
         assert_eq!(queue.list().await.unwrap(), []);
-        assert!(Outcome::GivenUp.into_body().starts_with(b"given up: it was begun 3 times"));
+        assert!(Outcome::GivenUp.into_content().1.starts_with(b"given up: it was begun 3 times"));
     }
 }

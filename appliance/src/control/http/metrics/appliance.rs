@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::exposition::{Exposition, Field, Labels, labels};
 use super::{Scrape, seconds};
-use crate::control::stats::{LcoreStats, PortStats, RegionStats};
+use crate::control::stats::{LcoreStats, NeighbourStats, PortStats, RegionStats};
 use crate::observe::DropReason;
 
 impl Scrape<'_> {
@@ -16,6 +16,7 @@ impl Scrape<'_> {
         self.messages(text);
         self.ports(text);
         self.lcores(text);
+        self.services(text);
         self.memory(text);
         self.deployment(text);
     }
@@ -178,6 +179,50 @@ impl Scrape<'_> {
         }
     }
 
+    fn services(&self, text: &mut Exposition) {
+        let lcores: Vec<(Labels, &LcoreStats)> =
+            self.snapshot.lcores.iter().map(|lcore| (lcore_labels(lcore.lcore), lcore)).collect();
+        let counters: [Field<LcoreStats>; 5] = [
+            ("lnic_lcore_service_requests_total", "Requests to services outside that were sent.", |lcore| {
+                lcore.requests
+            }),
+            ("lnic_lcore_service_replies_total", "Replies of services that were whole.", |lcore| {
+                lcore.replies
+            }),
+            ("lnic_lcore_service_timeouts_total", "Requests that got no reply in time.", |lcore| {
+                lcore.requests_timed_out
+            }),
+            (
+                "lnic_lcore_service_unresolved_total",
+                "Requests that were not sent, because the next hop did not answer.",
+                |lcore| lcore.requests_unresolved,
+            ),
+            (
+                "lnic_lcore_neighbours_asked_total",
+                "ARP requests and neighbour solicitations that were sent.",
+                |lcore| lcore.neighbours_asked,
+            ),
+        ];
+        for (name, help, pick) in counters {
+            let mut family = text.counter(name, help);
+            for (labels, lcore) in &lcores {
+                family.sample(labels, pick(lcore));
+            }
+        }
+        let hops: Vec<(Labels, &NeighbourStats)> =
+            self.snapshot.neighbours.iter().map(|hop| (hop_labels(hop), hop)).collect();
+        let mut known =
+            text.gauge("lnic_neighbour_known", "Whether the MAC address of a next hop of services is known.");
+        for (labels, hop) in &hops {
+            known.sample(labels, u8::from(hop.mac.is_some()));
+        }
+        let mut age =
+            text.gauge("lnic_neighbour_answered_seconds", "Time since a next hop of services answered.");
+        for (labels, seconds) in hops.iter().filter_map(|(labels, hop)| Some((labels, hop.answered_s_ago?))) {
+            age.sample(labels, seconds);
+        }
+    }
+
     fn memory(&self, text: &mut Exposition) {
         let pools: Vec<_> =
             self.snapshot.pools.iter().map(|pool| (labels(&[("pool", &pool.name)]), pool)).collect();
@@ -266,6 +311,10 @@ fn none() -> Labels {
 
 fn lcore_labels(lcore: u32) -> Labels {
     labels(&[("lcore", &lcore.to_string())])
+}
+
+fn hop_labels(hop: &NeighbourStats) -> Labels {
+    labels(&[("port", &hop.port), ("address", &hop.address)])
 }
 
 fn region_labels(region: &RegionStats) -> Labels {

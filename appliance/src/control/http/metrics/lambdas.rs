@@ -134,12 +134,13 @@ fn counters(text: &mut Exposition, series: &[Series<'_>]) {
     for (labels, stats) in measured(series) {
         npu.sample(labels, seconds(stats.npu_ns));
     }
-    let counters: [Field<LambdaStats>; 3] = [
+    let counters: [Field<LambdaStats>; 4] = [
         ("lnic_lambda_fuel_total", "Fuel used.", |stats| stats.fuel),
         ("lnic_lambda_calls_total", "Calls to other lambdas.", |stats| stats.calls),
         ("lnic_lambda_calls_timed_out_total", "Calls that got no answer in time.", |stats| {
             stats.calls_timed_out
         }),
+        ("lnic_lambda_service_requests_total", "Requests to services outside.", |stats| stats.requests),
     ];
     for (name, help, pick) in counters {
         let mut family = text.counter(name, help);
@@ -162,6 +163,18 @@ fn outcomes(text: &mut Exposition, series: &[Series<'_>]) {
         ];
         for (outcome, value) in all {
             outcomes.sample_of(labels, ("outcome", outcome), value);
+        }
+    }
+    let mut requests =
+        text.counter("lnic_lambda_service_outcomes_total", "Requests to services outside by how they ended.");
+    for (labels, stats) in measured(series) {
+        let all = [
+            ("reply", stats.replies),
+            ("timed_out", stats.requests_timed_out),
+            ("failed", stats.requests_failed),
+        ];
+        for (outcome, value) in all {
+            requests.sample_of(labels, ("outcome", outcome), value);
         }
     }
     let mut refusals = text.counter("lnic_lambda_refusals_total", "Requests that did not run, by why.");

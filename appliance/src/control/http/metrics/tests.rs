@@ -6,8 +6,8 @@ use crate::control::appliance::Coalesced;
 use crate::control::compile::CompileStatistics;
 use crate::control::plane::{Manifest, Origin, Phase, PortReadiness, Stuck, WorkerReadiness};
 use crate::control::stats::{
-    DeploymentStats, Frames, LambdaStats, LcoreStats, LogStats, PoolStats, PortStats, RegionStats, RuleStats,
-    Times,
+    DeploymentStats, Frames, LambdaStats, LcoreStats, LogStats, NeighbourStats, PoolStats, PortStats,
+    RegionStats, RuleStats, Times,
 };
 
 /// Names that are OpenFaaS's, against Prometheus' conventions.
@@ -26,6 +26,7 @@ fn stats(id: u32) -> LambdaStats {
         replicas: 2,
         memory_bytes: BTreeMap::new(),
         islands: vec!["island0".into()],
+        services: vec![],
         invocations: 100,
         forwarded: 90,
         dropped: 1,
@@ -40,6 +41,10 @@ fn stats(id: u32) -> LambdaStats {
         calls: 8,
         calls_timed_out: 9,
         npu_ns: 1_500_000_000,
+        requests: 10,
+        replies: 7,
+        requests_timed_out: 2,
+        requests_failed: 1,
         queueing: Times { p50_ns: 1024, p99_ns: 2048, max_ns: 4096 },
         service: Times { p50_ns: 512, p99_ns: 640, max_ns: 768 },
     }
@@ -58,6 +63,7 @@ fn lambda(id: u32, namespace: &str) -> Lambda {
         available_replicas: 2,
         concurrency: "shared".into(),
         manifest: Manifest::default(),
+        services: vec![],
         memory_bytes: BTreeMap::from([("local".into(), 65_536), ("emem".into(), 1 << 20)]),
         invocations: 1_000,
         created_at_ms: 1_700_000_000_000,
@@ -78,6 +84,11 @@ fn snapshot(lambdas: u32) -> Snapshot {
         taken_over: 0,
         doorbells: 0,
         suspended: 0,
+        requests: 11,
+        replies: 8,
+        requests_timed_out: 2,
+        requests_unresolved: 1,
+        neighbours_asked: 4,
         commands: 4,
         longest_command_ns: 3_900,
     };
@@ -110,6 +121,17 @@ fn snapshot(lambdas: u32) -> Snapshot {
         compiler: CompileStatistics { misses: 2, ..CompileStatistics::default() },
         pools: vec![PoolStats { name: "frames".into(), frames: 8191, in_use: 512 }],
         regions: vec![region("local", Some("NPU 0")), region("emem", None)],
+        neighbours: [Some("02:00:00:00:00:02"), None]
+            .map(|mac| NeighbourStats {
+                port: "p0".into(),
+                address: if mac.is_some() { "10.77.0.2" } else { "fd77::3" }.into(),
+                state: if mac.is_some() { "known" } else { "unanswered" }.into(),
+                mac: mac.map(str::to_owned),
+                answered_s_ago: mac.map(|_| 1.5),
+                unanswered: 0,
+                services: 1,
+            })
+            .into(),
         log: LogStats { limited: 1, lost: 2 },
         deployment: DeploymentStats {
             parser: "ethernet".into(),

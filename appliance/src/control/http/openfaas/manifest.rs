@@ -1,7 +1,7 @@
 //! From an OpenFaaS deployment to a manifest.
 //!
 //! What OpenFaaS has no field for is said by labels or annotations: `lnic.weight`, `lnic.budget_us` and so on are the manifest's fields,
-//! `lnic.rules` is a JSON array of rules. `com.openfaas.scale.zero` and `com.openfaas.scale.min` give the replicas.
+//! `lnic.rules` is a JSON array of rules, `lnic.services` a JSON object of services by name. `com.openfaas.scale.zero` and `com.openfaas.scale.min` give the replicas.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -128,6 +128,7 @@ fn set(manifest: &mut Manifest, field: &str, value: &str) -> Result<(), String> 
         "queue_frames" => manifest.queue_frames = Some(parse(value)?),
         "egress" => manifest.egress = Some(value.into()),
         "rpc" => manifest.rpc = Some(parse(value)?),
+        "http" => manifest.http = Some(value.into()),
         "message_slots" => manifest.message_slots = Some(parse(value)?),
         "message_kib" => manifest.message_kib = Some(parse(value)?),
         "islands" => {
@@ -135,6 +136,7 @@ fn set(manifest: &mut Manifest, field: &str, value: &str) -> Result<(), String> 
         }
         "replicas" => manifest.replicas = Some(parse(value)?),
         "memory_mib" => manifest.memory_mib = Some(parse(value)?),
+        "services" => manifest.services = serde_json::from_str(value).map_err(|error| error.to_string())?,
         "rules" => manifest.rules = serde_json::from_str(value).map_err(|error| error.to_string())?,
         _ => return Err("there is no such setting".into()),
     }
@@ -148,7 +150,7 @@ fn parse<T: FromStr<Err: std::fmt::Display>>(value: &str) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lnic_registry::ManifestRule;
+    use lnic_registry::{ManifestRule, ManifestService};
 
     fn deployment(json: serde_json::Value) -> FunctionDeployment {
         serde_json::from_value(json).unwrap()
@@ -162,14 +164,19 @@ mod tests {
             "labels": {"team": "a", "lnic.weight": "3", "lnic.id": "7", "lnic.rpc": "false", "lnic.islands": "near, far"},
             "annotations": {
                 "note": "x", "lnic.entry": "run", "lnic.budget_us": "500", "lnic.concurrency": "shared", "lnic.layout": "dense",
-                "lnic.in_flight": "2", "lnic.queue_frames": "9", "lnic.egress": "any", "lnic.message_slots": "4",
-                "lnic.message_kib": "128", "lnic.replicas": "2", "lnic.rules": "[{\"protocol\":\"udp\",\"destination_port\":\"53\"}]",
+                "lnic.in_flight": "2", "lnic.queue_frames": "9", "lnic.egress": "any", "lnic.http": "message", "lnic.message_slots": "4",
+                "lnic.message_kib": "128", "lnic.services": "{\"cache\":{\"address\":\"192.0.2.7:11211\",\"framing\":\"memcached\"}}", "lnic.replicas": "2", "lnic.rules": "[{\"protocol\":\"udp\",\"destination_port\":\"53\"}]",
                 "com.openfaas.scale.min": "5",
             },
         }));
         let rule = ManifestRule {
             protocol: Some("udp".into()),
             destination_port: Some("53".into()),
+            ..Default::default()
+        };
+        let service = ManifestService {
+            address: "192.0.2.7:11211".into(),
+            framing: Some("memcached".into()),
             ..Default::default()
         };
         let found = manifest(&asked).unwrap();
@@ -185,6 +192,7 @@ mod tests {
             queue_frames: Some(9),
             egress: Some("any".into()),
             rpc: Some(false),
+            http: Some("message".into()),
             message_slots: Some(4),
             message_kib: Some(128),
             islands: Some(vec!["near".into(), "far".into()]),
@@ -195,6 +203,7 @@ mod tests {
             secrets: vec!["key".into()],
             labels: asked.labels.clone(),
             annotations: found.annotations.clone(),
+            services: BTreeMap::from([("cache".into(), service)]),
             rules: vec![rule],
         };
         assert_eq!(found, expected);
@@ -209,7 +218,7 @@ mod tests {
             "service": "", "image": "x.wasm",
             "limits": {"memory": "lots", "nvidia.com/gpu": "1"},
             "labels": {"lnic.weight": "heavy", "lnic.wieght": "1", "lnic.openfaas": "{}", "lnic.id": "1"},
-            "annotations": {"lnic.id": "2", "lnic.rules": "[{\"colour\":1}]", "com.openfaas.scale.zero": "maybe"},
+            "annotations": {"lnic.id": "2", "lnic.rules": "[{\"colour\":1}]", "lnic.services": "{\"a\":{\"adress\":\"\"}}", "com.openfaas.scale.zero": "maybe"},
         }));
         let wrong = manifest(&asked).unwrap_err();
         for part in [
@@ -221,11 +230,12 @@ mod tests {
             "lnic.openfaas: there is no such setting",
             "lnic.id: the label says \"1\", the annotation \"2\"",
             "lnic.rules: unknown field `colour`",
+            "lnic.services: unknown field `adress`",
             "com.openfaas.scale.zero: \"maybe\"",
         ] {
             assert!(wrong.iter().any(|line| line.starts_with(part)), "{part} is not in {wrong:#?}");
         }
-        assert_eq!(wrong.len(), 9, "{wrong:#?}");
+        assert_eq!(wrong.len(), 10, "{wrong:#?}");
     }
 
     #[test]

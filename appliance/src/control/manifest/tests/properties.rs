@@ -1,5 +1,7 @@
 //! Any manifest: no judge panics, and none is changed by being written and read.
 
+use lnic_registry::ManifestService;
+
 use super::*;
 
 fn word() -> impl Strategy<Value = String> {
@@ -19,6 +21,22 @@ fn word() -> impl Strategy<Value = String> {
 
 fn texts() -> impl Strategy<Value = BTreeMap<String, String>> {
     prop::collection::btree_map(word(), word(), 0..4)
+}
+
+fn service() -> BoxedStrategy<ManifestService> {
+    let address = prop_oneof![
+        word(),
+        any::<std::net::SocketAddr>().prop_map(|address| address.to_string()),
+        (any::<u8>(), 1..=u16::MAX).prop_map(|(host, port)| format!("192.0.2.{host}:{port}")),
+    ];
+    let framing = prop_oneof![word(), Just("memcached".to_owned())];
+    (address, prop::option::of(word()), prop::option::of(framing))
+        .prop_map(|(address, port, framing)| ManifestService { address, port, framing })
+        .boxed()
+}
+
+fn services() -> BoxedStrategy<BTreeMap<String, ManifestService>> {
+    prop::collection::btree_map(prop_oneof![word(), "[a-z_]{1,4}"], service(), 0..3).boxed()
 }
 
 fn rule() -> impl Strategy<Value = ManifestRule> {
@@ -46,12 +64,20 @@ fn rule() -> impl Strategy<Value = ManifestRule> {
 
 fn manifest() -> impl Strategy<Value = Manifest> {
     let numbers = prop::array::uniform9(prop::option::of(prop_oneof![0..2000_u32, any::<u32>()]));
-    let words = prop::array::uniform4(prop::option::of(word()));
+    let words = prop::array::uniform5(prop::option::of(word()));
     let lists = (prop::option::of(prop::collection::vec(word(), 0..3)), prop::collection::vec(word(), 0..3));
-    let tables = (texts(), texts(), texts());
+    let tables = (texts(), texts(), texts(), services());
     let rules = prop::collection::vec(rule(), 0..3);
     (word(), numbers, words, any::<Option<bool>>(), lists, tables, rules).prop_map(
-        |(name, numbers, words, rpc, (islands, secrets), (environment, labels, annotations), rules)| {
+        |(
+            name,
+            numbers,
+            words,
+            rpc,
+            (islands, secrets),
+            (environment, labels, annotations, services),
+            rules,
+        )| {
             let [
                 id,
                 weight,
@@ -63,7 +89,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
                 replicas,
                 memory_mib,
             ] = numbers;
-            let [entry, concurrency, layout, egress] = words;
+            let [entry, concurrency, layout, egress, http] = words;
             Manifest {
                 name,
                 id,
@@ -76,6 +102,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
                 queue_frames,
                 egress,
                 rpc,
+                http,
                 message_slots,
                 message_kib,
                 islands,
@@ -85,6 +112,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
                 secrets,
                 labels,
                 annotations,
+                services,
                 rules,
             }
         },
@@ -101,6 +129,8 @@ proptest! {
         if let Ok((spec, rules)) = online {
             prop_assert_eq!(&spec.name, &manifest.name);
             prop_assert_eq!(rules.len(), manifest.rules.len());
+            prop_assert_eq!(spec.services.len(), manifest.services.len());
+            prop_assert!(spec.services.iter().map(|service| &service.name).eq(manifest.services.keys()));
             prop_assert!(!spec.islands.is_empty());
         }
     }

@@ -291,6 +291,12 @@ fn rule_errors() {
         rule("port = \"wire\""),
         format!("10: {start} no port \"wire\": there are \"p0\", \"gateway\"")
     );
+    let misnamed =
+        format!("{}{LAMBDA}[[rules]]\nlambda = \"echo\"\nport = \"host\"\n", PORT.replace("p0", "host"));
+    assert_eq!(
+        one(&errors(&misnamed)),
+        format!("10: {start} port: \"host\" stands for every host port, and the port of that name is none")
+    );
     assert_eq!(rule("vlan = 4095"), format!("10: {start} vlan: 4095: allowed are 0–4094 and \"untagged\""));
     assert_eq!(
         rule("source = \"10.1.0.0/8\""),
