@@ -24,13 +24,13 @@ fn an_idle_worker_waits_for_the_stop_and_a_doorbell_ends_its_sleep() {
     let doorbell = Doorbell::new().unwrap();
     let stop = Arc::new(Stop::new(1));
     let (ringer, flag) = (doorbell.clone(), Arc::clone(&stop));
+    let mut lab = Lab::new(vec![], false);
+    let start = Instant::now();
     let stopper = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(50));
         flag.ask();
         ringer.ring();
     });
-    let mut lab = Lab::new(vec![], false);
-    let start = Instant::now();
     lab.breath.run(&stop, Idle::new(Some(10), 4), &mut sleeper(vec![], &doorbell));
     assert!(start.elapsed() >= Duration::from_millis(50), "returned on its own");
     assert!(start.elapsed() < Duration::from_secs(5), "slept through the doorbell");

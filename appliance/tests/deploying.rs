@@ -20,11 +20,11 @@ use support::lab::{built, built_from};
 const REQUESTS: usize = 300_000;
 
 /// Answers the parameters of its rule, and behind it what it was sent.
-const NUMBER: &str = "#include <lambda.h>
+const NUMBER: &str = "#include <lnic.h>
 LAMBDA(number) {
-    uint8_t *payload = lambda_payload(match_data);
+    uint8_t *payload = lnic_payload(match_data);
     memcpy(payload, match_data->parameters, 4);
-    return lambda_reply(headers, match_data, STATUS_OK, 8);
+    return lnic_reply(headers, match_data, STATUS_OK, 8);
 }";
 
 #[test]

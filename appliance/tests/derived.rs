@@ -12,13 +12,14 @@ mod generate;
 mod path;
 
 use std::cell::Cell;
+use std::net::Ipv4Addr;
 
 use generate::{Shape, a_damage, a_rule, a_shape, damaged, key_survives};
 use lnic::frame::{Checksum, FrameSource as _};
 use lnic::local::{self, Answer};
 use lnic::matcher::{Rule, Table, linear};
 use lnic::observe::DropReason;
-use lnic::parser::{self, Interface, Parsed, Present};
+use lnic::parser::{self, Interface, Parsed, Ports, Present};
 use lnic::port::sim::SimPool;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -30,9 +31,26 @@ fn runner(cases: u32) -> TestRunner {
     TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
 }
 
-/// The interface as it is, and one that takes everything.
+/// The interface as it is, and one that takes everything, and replies of services too.
 fn interfaces() -> [Interface; 2] {
-    [interface(0), Interface { promiscuous: true, partial_checksums: true, ..interface(0) }]
+    let service_ports = Ports::range(1, 1023);
+    [interface(0), Interface { promiscuous: true, partial_checksums: true, service_ports, ..interface(0) }]
+}
+
+/// Is it a datagram to one of the UDP ports that services reply to?
+fn is_for_services(bytes: &[u8], parsed: &Parsed, interface: &Interface) -> bool {
+    let key = &parsed.key;
+    let is_own = interface.owns_ipv6(key.destination.into())
+        || interface.owns_ipv4(Ipv4Addr::from_bits(key.destination as u32)) && key.present.has(Present::IPV4);
+    let is_udp = key.present.has(Present::PORTS) && key.protocol == 17;
+    is_udp && is_own && bytes[0] & 1 == 0 && interface.service_ports.has(key.destination_port)
+}
+
+/// What the full parser makes of a frame from the host's side.
+fn of_the_host(parsed: Parsed) -> Parsed {
+    let mut parsed = parsed;
+    parsed.key.present.add(Present::HOST);
+    parsed
 }
 
 /// What a local answer would be.
@@ -49,6 +67,8 @@ struct Seen {
     faults: Cell<u32>,
     unwanted: Cell<u32>,
     unwanted_faults: Cell<u32>,
+    host_matched: Cell<u32>,
+    host_unwanted: Cell<u32>,
 }
 
 impl Seen {
@@ -65,6 +85,10 @@ impl Seen {
             ("unwanted faults", &self.unwanted_faults),
         ] {
             assert!(cell.get() >= at_least, "{name}: {} times", cell.get());
+        }
+        // One rule in ten is for it.
+        for (name, cell) in [("matched", &self.host_matched), ("unwanted", &self.host_unwanted)] {
+            assert!(cell.get() >= at_least / 20, "{name} from the host: {} times", cell.get());
         }
     }
 }
@@ -92,6 +116,7 @@ fn compare(rules: &[Rule], table: &Table, bytes: &[u8], seen: &Seen) {
                     Seen::count(&seen.unwanted);
                     assert_eq!(linear::lookup(rules, &parsed.key), None, "{}: {bytes:02x?}", table.plan());
                     assert!(!parsed.key.present.has(Present::RPC));
+                    assert!(!is_for_services(bytes, &parsed, interface), "{bytes:02x?}");
                     let answer = answer(bytes, &parsed, interface);
                     let known_fault = answer == Answer::Drop(DropReason::Truncated);
                     assert!(answer == Answer::NotLocal || known_fault, "{answer:?}: {bytes:02x?}");
@@ -102,6 +127,28 @@ fn compare(rules: &[Rule], table: &Table, bytes: &[u8], seen: &Seen) {
                     assert!(!before.contains(&fault), "{fault}: {bytes:02x?}");
                 }
             }
+        }
+    }
+}
+
+/// The same for frames from the host's side, which nothing is asked of but to match.
+fn compare_from_host(rules: &[Rule], table: &Table, bytes: &[u8], seen: &Seen) {
+    let interface = interfaces()[1];
+    let full = parser::parse(bytes, Checksum::Unknown, Checksum::Unknown, &interface);
+    let found = |parsed: Parsed| linear::lookup(rules, &of_the_host(parsed).key);
+    let matched = full.ok().and_then(found).is_some();
+    let Some(plan) = table.host_plan() else {
+        assert!(!matched, "no rule is for the host's side: {bytes:02x?}");
+        return;
+    };
+    let derived = parser::parse_by(plan, bytes, Checksum::Unknown, Checksum::Unknown, &interface);
+    if derived == Err(DropReason::Unmatched) {
+        assert!(!matched, "{plan}: {bytes:02x?}");
+        Seen::count(&seen.host_unwanted);
+    } else {
+        assert_eq!(derived, full, "{plan}: {bytes:02x?}");
+        if matched {
+            Seen::count(&seen.host_matched);
         }
     }
 }
@@ -118,8 +165,11 @@ fn wanted_frames_parse_the_same_and_unwanted_ones_match_nothing() {
             let table = Table::build(rules.clone()).unwrap();
             for (shape, damage) in shapes {
                 let bytes = shape.build();
-                compare(&rules, &table, &bytes, &seen);
-                compare(&rules, &table, &damaged(bytes, &damage), &seen);
+                let damaged = damaged(bytes.clone(), &damage);
+                for bytes in [&bytes, &damaged] {
+                    compare(&rules, &table, bytes, &seen);
+                    compare_from_host(&rules, &table, bytes, &seen);
+                }
             }
             Ok(())
         })

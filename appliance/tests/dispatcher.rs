@@ -16,11 +16,11 @@ use support::frames::*;
 use support::lab::{built, built_from};
 
 const REQUESTS: usize = 20_000;
-const COUNTER: &str = "#include <lambda.h>
+const COUNTER: &str = "#include <lnic.h>
 static uint32_t count;
 LAMBDA(counter) {
     uint32_t now = ++count;
-    return lambda_reply_with(headers, match_data, STATUS_OK, &now, sizeof now);
+    return lnic_reply_with(headers, match_data, STATUS_OK, &now, sizeof now);
 }";
 
 #[test]

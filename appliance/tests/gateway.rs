@@ -6,6 +6,9 @@
 
 mod support;
 
+#[path = "gateway/message.rs"]
+mod message;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -38,27 +41,27 @@ const BODY_BYTES: usize = 1 << 20;
 const IN_FLIGHT: u32 = 64;
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
-const MUTE: &str = "#include <lambda.h>
+const MUTE: &str = "#include <lnic.h>
 LAMBDA(mute) { return DROP; }";
-const TRAP: &str = "#include <lambda.h>
+const TRAP: &str = "#include <lnic.h>
 LAMBDA(trap) { __builtin_trap(); }";
 /// Counts the requests that it ran, and takes a while for each.
-const SLOW: &str = "#include <lambda.h>
+const SLOW: &str = "#include <lnic.h>
 static uint32_t count;
 LAMBDA(slow) {
     for (uint32_t turn = 0; turn < 2000000; turn++) { __asm__ volatile(\"\" ::: \"memory\"); }
     uint32_t now = ++count;
-    return lambda_reply_with(headers, match_data, STATUS_OK, &now, sizeof now);
+    return lnic_reply_with(headers, match_data, STATUS_OK, &now, sizeof now);
 }";
 /// Answers in the name of every request of another lambda that may be open: the next hundred of its own session.
-const LIAR: &str = "#include <lambda.h>
+const LIAR: &str = "#include <lnic.h>
 LAMBDA(liar) {
     headers->rpc.lambda_id = 1;
     headers->rpc.request_id += 1;
-    return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
+    return lnic_reply(headers, match_data, STATUS_OK, match_data->length);
 }";
-const REFUSES: &str = "#include <lambda.h>
-LAMBDA(refuses) { return lambda_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0); }";
+const REFUSES: &str = "#include <lnic.h>
+LAMBDA(refuses) { return lnic_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0); }";
 
 fn configuration() -> String {
     let mut text = format!(
@@ -97,6 +100,9 @@ fn configuration() -> String {
         ("liar", 6, "egress = \"any\""),
         ("refuses", 7, ""),
         ("small", 8, "message_slots = 2\nmessage_kib = 4\nentry = \"echo\""),
+        ("site", 9, "http = \"message\"\nmessage_slots = 64\nentry = \"web_server\""),
+        ("mirror", 10, "http = \"message\"\nmessage_slots = 4\nmessage_kib = 256\nbudget_us = 100000"),
+        ("parrot", 11, "http = \"message\"\nmessage_slots = 4"),
     ];
     for (name, id, more) in lambdas {
         let file = if ["big", "small"].contains(&name) { "echo" } else { name };
@@ -161,8 +167,17 @@ struct Lab {
 #[test]
 fn lambdas_answer_over_http() {
     let folder = tempfile::tempdir().unwrap();
-    let sources = [("mute", MUTE), ("trap", TRAP), ("slow", SLOW), ("liar", LIAR), ("refuses", REFUSES)];
+    let sources = [
+        ("mute", MUTE),
+        ("trap", TRAP),
+        ("slow", SLOW),
+        ("liar", LIAR),
+        ("refuses", REFUSES),
+        ("mirror", message::MIRROR),
+        ("parrot", message::PARROT),
+    ];
     std::fs::write(folder.path().join("echo.wasm"), built("echo")).unwrap();
+    std::fs::write(folder.path().join("site.wasm"), built("web-server")).unwrap();
     for (name, source) in sources {
         std::fs::write(folder.path().join(format!("{name}.wasm")), built_from(source, name)).unwrap();
     }
@@ -196,6 +211,8 @@ fn lambdas_answer_over_http() {
     let port = snapshot.ports.iter().find(|port| port.name == "gateway").expect("in the statistics");
     assert_eq!((port.driver.as_str(), port.mac.as_str()), ("internal", "02:6c:6e:69:63:01"));
     assert_eq!((port.rx_no_buffer, port.tx_errors), (0, 0), "{snapshot}");
+    let site = snapshot.lambdas.iter().find(|lambda| lambda.name == "site").expect("in the statistics");
+    assert_eq!(site.concurrency, "replicated", "it counts, and nothing keeps it on one NPU");
     let frames = &snapshot.frames;
     assert_eq!(frames.received, port.rx_packets, "the other port is silent");
     assert_eq!(frames.received + frames.made, frames.sent + frames.to_host + frames.dropped + frames.placed);
@@ -226,12 +243,16 @@ async fn everything(packets: Arc<PacketGateway>, functions: Arc<Functions>, sett
     let lab = Lab { http: Http(at), packets: Arc::clone(&packets), functions, observed };
 
     bodies_of_any_length_come_back(&lab).await;
+    message::a_site_can_be_walked_about_in(&lab).await;
+    message::pages_count_whoever_asks(&lab).await;
+    message::what_a_lambda_gets_and_says_is_http(&lab).await;
     names_and_rights_are_looked_at(&lab, plane, way).await;
     failures_have_their_statuses(&lab).await;
     slow_lambdas_run_once_and_do_not_keep_others_waiting(&lab).await;
     many_at_a_time_and_no_more_than_that(&lab).await;
     a_lambda_that_lies_deceives_nobody(&lab).await;
     results_are_sent_to_where_they_may_be(&lab, callbacks, &hook).await;
+    message::results_are_messages_too(&lab, callbacks, &hook).await;
     the_queue_is_bounded(&lab, &requests, callbacks, &hook).await;
     what_a_life_did_not_finish_the_next_one_does(&lab, settings, callbacks, &hook).await;
 

@@ -13,6 +13,8 @@ mod errors;
 mod messages;
 #[path = "live/random.rs"]
 mod random;
+#[path = "live/services.rs"]
+mod services;
 #[path = "live/sleep.rs"]
 mod sleep;
 #[path = "live/statistics.rs"]
@@ -36,13 +38,13 @@ const VERSIONS: u32 = 4;
 static MODULES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let source = |version| {
         format!(
-            "#include <lambda.h>
+            "#include <lnic.h>
             LAMBDA(version) {{
                 if (match_data->length < 4) {{
-                    return lambda_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
+                    return lnic_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
                 }}
-                lambda_store_be32(lambda_payload(match_data), {version});
-                return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
+                lnic_store_be32(lnic_payload(match_data), {version});
+                return lnic_reply(headers, match_data, STATUS_OK, match_data->length);
             }}"
         )
     };
@@ -51,11 +53,11 @@ static MODULES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 
 /// Answers how often it has run: it has a variable, so that it is on one NPU at a time.
 static COUNTER: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let source = "#include <lambda.h>
+    let source = "#include <lnic.h>
         static uint32_t count;
         LAMBDA(counter) {
-            lambda_store_be32(lambda_payload(match_data), ++count);
-            return lambda_reply(headers, match_data, STATUS_OK, 4);
+            lnic_store_be32(lnic_payload(match_data), ++count);
+            return lnic_reply(headers, match_data, STATUS_OK, 4);
         }";
     built_from(source, "counter")
 });

@@ -53,13 +53,13 @@ fn lab(arrangement: Arrangement, lambdas: Vec<Deployed>) -> Lab {
 /// Answers with each byte changed: it has read and written the message where it lies.
 fn flip() -> Deployed {
     static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let source = "#include <lambda.h>
+        let source = "#include <lnic.h>
             LAMBDA(flip) {
-                uint8_t *payload = lambda_payload(match_data);
+                uint8_t *payload = lnic_payload(match_data);
                 for (uint32_t at = 0; at < match_data->length; at++) {
                     payload[at] ^= 0x5A;
                 }
-                return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
+                return lnic_reply(headers, match_data, STATUS_OK, match_data->length);
             }";
         built_from(source, "flip")
     });
@@ -80,11 +80,11 @@ fn body(bytes: usize, seed: u64) -> Vec<u8> {
 /// Does what the first byte of its message says, and counts how often it has run.
 fn worker() -> Deployed {
     static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let source = "#include <lambda.h>
+        let source = "#include <lnic.h>
             static uint32_t runs;
             LAMBDA(worker) {
-                uint8_t *payload = lambda_payload(match_data);
-                uint32_t bytes = match_data->length > 4 ? lambda_load_be32(payload + 1) : 0;
+                uint8_t *payload = lnic_payload(match_data);
+                uint32_t bytes = match_data->length > 4 ? lnic_load_be32(payload + 1) : 0;
                 runs++;
                 switch (match_data->length ? payload[0] : 0) {
                 case 't':
@@ -99,17 +99,17 @@ fn worker() -> Deployed {
                 case 'h':
                     return TO_HOST;
                 case 'o':
-                    lambda_reply(headers, match_data, STATUS_OK, 0);
+                    lnic_reply(headers, match_data, STATUS_OK, 0);
                     match_data->length = match_data->capacity + 1;
                     return FORWARD;
                 case 'r':
                     for (uint32_t at = 0; at < bytes; at++) {
                         payload[at] = (uint8_t)at;
                     }
-                    return lambda_reply(headers, match_data, STATUS_OK, bytes);
+                    return lnic_reply(headers, match_data, STATUS_OK, bytes);
                 default:
-                    lambda_store_be32(payload, runs);
-                    return lambda_reply(headers, match_data, STATUS_OK, 4);
+                    lnic_store_be32(payload, runs);
+                    return lnic_reply(headers, match_data, STATUS_OK, 4);
                 }
             }";
         built_from(source, "worker")

@@ -7,6 +7,7 @@ mod support;
 use allocations::allocations;
 use lnic::frame::BURST;
 use lnic::frame::Frame as _;
+use lnic::matcher::{PortRange, Rule, Side};
 use lnic::path::Stock;
 use lnic_wire::rpc::{self, Header, Kind, Tlv};
 use support::caller::framed;
@@ -14,6 +15,7 @@ use support::fleet::Fleet;
 use support::frames::*;
 use support::lab::{Deployed, Lab, Setup};
 use support::messages::MessageSetup;
+use support::outside::*;
 
 /// All that may happen to well-meant traffic: both lambdas, both IP versions, an unknown lambda, a frame for the host, neighbour
 /// discovery's work, and what is dropped. The third lambda has room for one request: where there are queues, others find it busy.
@@ -73,6 +75,32 @@ fn nor_do_they_with_a_dispatcher() {
 fn nor_do_they_over_links() {
     watch(Setup { npu_here: false, npus: 2, ..Setup::dispatcher() });
     watch(Setup { npus: 1, ..Setup::dispatcher() });
+}
+
+/// What the host sends: some for a lambda, which answers it, some that go on.
+fn watch_host(setup: Setup) {
+    let from_host: fn(Rule) -> Rule =
+        |rule| Rule { side: Side::Host, destination_port: PortRange::Exact(53), ..rule };
+    let echo = Deployed { rules: vec![from_host], ..Deployed::from_tree("echo", "echo") };
+    let mut lab = Lab::of(vec![echo], Setup { host_port: true, ..setup });
+    let mix = [53, 54].map(|port| ethernet(None, 0x0800, &ipv4(&[], 17, &udp4(port, b"of the host"))));
+    let burst = |lab: &mut Lab| {
+        for frame in mix.iter().cycle().take(BURST) {
+            assert!(lab.peers[1].send(frame));
+        }
+        lab.settle();
+        for port in 0..2 {
+            assert_eq!(std::iter::from_fn(|| lab.peers[port].receive()).count(), BURST / 2);
+        }
+    };
+    burst(&mut lab);
+    assert_eq!(allocations(|| (0..1000).for_each(|_| burst(&mut lab))), 0);
+}
+
+#[test]
+fn nor_for_what_the_host_sends() {
+    watch_host(Setup { stock: Stock { jobs: 4, calls: 0 }, ..Setup::default() });
+    watch_host(Setup::dispatcher());
 }
 
 #[test]
@@ -179,6 +207,74 @@ fn messages_allocate_nothing() {
 fn nor_do_messages_over_links() {
     watch_messages(Setup { npu_here: false, npus: 2, ..Setup::dispatcher() });
     watch_messages(Setup { npus: 1, ..Setup::dispatcher() });
+}
+
+/// Lambdas that ask services outside: one datagram there and one back, or several; asked in vain; and the next hop, now and then. The
+/// engine allocates for every run of a lambda that may suspend, whether it does or not: that much, and not a call more.
+fn watch_outside(setup: Setup) {
+    let outside = Some(OutsideSetup::default());
+    let mut lab = Lab::of(vec![asker()], Setup { outside, stock: Stock { jobs: 600, calls: 64 }, ..setup });
+    let value = vec![7; 5000];
+    let answers = |request: &Datagram| match request.payload.len() {
+        11 => request.memcached_replies(&value),
+        _ => vec![request.reply(&value[..100])],
+    };
+    let frames = [0u32, 1, 2, 3].map(|service| rpc4(1, &asking(service, 9216, 1_000, b"get")));
+    let silence = rpc4(1, &asking(0, 9216, 1_000, b"silence"));
+    // What the network does is made outside the watch.
+    let turn = |lab: &mut Lab, watched: &mut u64| {
+        let watch = |lab: &mut Lab, watched: &mut u64| *watched += allocations(|| lab.settle());
+        for frame in frames.iter().chain([&silence]) {
+            assert!(lab.peers[0].send(frame));
+        }
+        watch(lab, watched);
+        let mut told = 0;
+        while told < frames.len() {
+            let sent = sent(&mut lab.peers[0]);
+            told += sent.others.len();
+            for (address, _) in sent.questions {
+                assert!(lab.peers[0].send(&neighbour_answer(address, SERVICE_MAC)));
+            }
+            let asked = sent.requests.iter().filter(|request| request.payload != b"silence");
+            for reply in asked.flat_map(answers) {
+                assert!(lab.peers[0].send(&reply.frame()));
+            }
+            lab.clock.pass(300_000);
+            watch(lab, watched);
+        }
+        lab.clock.pass(1_000_000);
+        watch(lab, watched);
+        assert_eq!(sent(&mut lab.peers[0]).told().iter().filter(|told| told.result == -4).count(), 1);
+    };
+    (0..20).for_each(|_| turn(&mut lab, &mut 0));
+    // Runs that are told at once that there is no such service.
+    let refused = rpc4(1, &asking(9, 9216, 1_000, b"get"));
+    let runs = allocations(|| {
+        for _ in 0..5 {
+            assert!(lab.peers[0].send(&refused));
+            lab.settle();
+        }
+    });
+    assert_eq!(sent(&mut lab.peers[0]).others.len(), 5);
+    let mut watched = 0;
+    for at in 0..200 {
+        turn(&mut lab, &mut watched);
+        if at % 50 == 0 {
+            // Its MAC address is confirmed.
+            lab.clock.pass(31_000_000_000);
+        }
+    }
+    assert_eq!(watched, 200 * runs, "calls of the allocator for 1,000 requests");
+    assert_eq!((lab.count(1, |it| &it.replies), lab.count(1, |it| &it.requests_timed_out)), (880, 220));
+    lab.rest();
+    lab.assert_balanced();
+}
+
+#[test]
+fn nor_do_requests_to_services() {
+    watch_outside(Setup::default());
+    watch_outside(Setup::dispatcher());
+    watch_outside(Setup { npu_here: false, npus: 2, ..Setup::dispatcher() });
 }
 
 /// Lambdas are taken in, led to and given back: lcores move boxes, and allocate and free nothing, whatever they do beside it.

@@ -102,7 +102,7 @@ fn web_server_serves_pages_and_404() {
         let missing = reply(&lab.exchange(&rpc4(1, unknown))[0]);
         assert_eq!(missing.header.status(), Status::NotFound, "{unknown:?}");
     }
-    for nonsense in [&b""[..], b"\xff", b"GET", &[b'A'; 1024]] {
+    for nonsense in [&b""[..], b"\xff", b"GET", b"GET x", b"GET /%", b"GET /../x", &[b'A'; 1024]] {
         let refused = reply(&lab.exchange(&rpc4(1, nonsense))[0]);
         assert_eq!(refused.header.status(), Status::InvalidArgument, "{nonsense:?}");
     }

@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
         ipv4: Some([10, 77, 0, 1].into()),
         ipv6: Some("fd77::1".parse().unwrap()),
         rpc_port: 4793,
+        service_ports: parser::Ports::NONE,
         promiscuous: port_state & 1 != 0,
         partial_checksums: port_state & 2 != 0,
         mtu: 1500,

@@ -21,6 +21,8 @@ pub mod local;
 pub mod matcher;
 #[path = "../../appliance/src/message/gate.rs"]
 pub mod message;
+#[path = "../../appliance/src/outside/mod.rs"]
+pub mod outside;
 #[path = "../../appliance/src/parser/mod.rs"]
 pub mod parser;
 pub mod lambda {

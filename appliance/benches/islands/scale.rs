@@ -21,14 +21,14 @@ const MARK: i32 = 0x4EAD_BEEF;
 fn modules(count: usize) -> Vec<Vec<u8>> {
     let template = built_from(
         &format!(
-            "#include <lambda.h>
+            "#include <lnic.h>
              LAMBDA(sum) {{
                  uint32_t sum = {MARK}u;
                  for (uint32_t at = 0; at < match_data->length; at++) {{
-                     sum = sum * 31 + lambda_payload(match_data)[at];
+                     sum = sum * 31 + lnic_payload(match_data)[at];
                  }}
                  headers->rpc.credit = (uint8_t)sum;
-                 return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
+                 return lnic_reply(headers, match_data, STATUS_OK, match_data->length);
              }}"
         ),
         "sum",

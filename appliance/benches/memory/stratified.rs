@@ -94,7 +94,7 @@ fn built(cold_bytes: usize) -> Result<Vec<u8>, BuildError> {
         let _ = writeln!(cold, "cold_{at}[match_data->rule & {}]++;", cold_bytes - 1);
     }
     let source = format!(
-        "#include <lambda.h>\n{objects}
+        "#include <lnic.h>\n{objects}
          LAMBDA(entry) {{
              uint32_t sum = match_data->length;
              {hot}

@@ -1,7 +1,7 @@
 //! Frames, damage and rules, few values each, so that rules and frames meet.
 
 use lnic::ids::{LambdaId, LambdaRef, PortId};
-use lnic::matcher::{PortRange, Prefix, Rule, VlanMatch};
+use lnic::matcher::{PortRange, Prefix, Rule, Side, VlanMatch};
 use lnic::parser::Parsed;
 use proptest::prelude::*;
 
@@ -212,18 +212,22 @@ pub fn a_rule() -> impl Strategy<Value = Rule> {
         (prop::option::weighted(0.3, a_prefix()), prop::option::weighted(0.3, a_prefix())),
         (some(0.6, prop::sample::select(vec![6u8, 17, 47, 1, 58])), a_range(), a_range()),
         prop::option::weighted(0.3, prop::sample::select(vec![0x0800u16, 0x86DD, 0x0806])),
+        prop::bool::weighted(0.1),
     )
-        .prop_map(|((priority, id, port, vlan), (source, to), (protocol, from, at), ether_type)| Rule {
-            priority,
-            rpc_lambda: id.map(LambdaId::new),
-            port: port.map(PortId::new),
-            vlan,
-            source,
-            destination: to.filter(|to| source.is_none_or(|source| source.is_ipv4() == to.is_ipv4())),
-            protocol,
-            source_port: from,
-            destination_port: at,
-            ether_type,
-            ..Rule::any(LambdaRef::default())
-        })
+        .prop_map(
+            |((priority, id, port, vlan), (source, to), (protocol, from, at), ether_type, host)| Rule {
+                priority,
+                side: if host { Side::Host } else { Side::Wire },
+                rpc_lambda: id.map(LambdaId::new),
+                port: port.map(PortId::new),
+                vlan,
+                source,
+                destination: to.filter(|to| source.is_none_or(|source| source.is_ipv4() == to.is_ipv4())),
+                protocol,
+                source_port: from,
+                destination_port: at,
+                ether_type,
+                ..Rule::any(LambdaRef::default())
+            },
+        )
 }

@@ -14,12 +14,12 @@ ECHO = ROOT / "lambdas" / "echo"
 SOURCES = ROOT / "appliance" / "tests" / "e2e" / "lambdas"
 
 GREETING = """
-#include <lambda.h>
+#include <lnic.h>
 
 LAMBDA(greeting) {
-    uint8_t *payload = lambda_payload(match_data);
+    uint8_t *payload = lnic_payload(match_data);
     payload[0] = '%s';
-    return lambda_reply(headers, match_data, STATUS_OK, 1);
+    return lnic_reply(headers, match_data, STATUS_OK, 1);
 }
 """
 
@@ -228,7 +228,7 @@ def test_what_is_refused(lab, tmp_path):
     error = done(lab, "deploy", str(folder), "--set", 'islands=["nowhere"]', "--set", "budget_us=10000000", code=1)
     assert 'no island "nowhere"' in error and "budget_us: 10000000 is not in 1–10000" in error
     assert "greeting" in done(lab, "deploy", str(folder), "--existing", code=1)
-    (folder / "greeting.c").write_text("#include <lambda.h>\nLAMBDA(greeting) { return oops; }\n")
+    (folder / "greeting.c").write_text("#include <lnic.h>\nLAMBDA(greeting) { return oops; }\n")
     assert "oops" in done(lab, "deploy", str(folder), code=1)
     assert "neither C files" in done(lab, "deploy", str(tmp_path), code=1)
     for command in (["describe"], ["remove"], ["rollback"], ["scale"], ["release"], ["inspect"]):

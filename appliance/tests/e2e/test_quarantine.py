@@ -42,9 +42,9 @@ def fail(lab, wire):
 
 
 def row(text, name, column):
-    """A cell of the table that has this column, by the place of its heading; the heading's end for numbers."""
+    """A cell of the table of lambdas that has this column, by the place of its heading; the heading's end for numbers."""
     lines = text.splitlines()
-    heading = next(line for line in lines if column in line)
+    heading = next(line for line in lines if line.startswith(("LAMBDA", "NAME")) and column in line)
     at = heading.index(column)
     line = next(line for line in lines[lines.index(heading) :] if line.startswith(name))
     return line[at:].split()[0] if line[at] != " " else line[: at + len(column)].split()[-1]

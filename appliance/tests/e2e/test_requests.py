@@ -127,7 +127,7 @@ def test_unknown_lambda(silent, wire):
 
 
 def test_a_status_of_the_lambda(silent, wire):
-    reply = ask(silent, wire, request(silent, rpc(WEB_SERVER, b"GET /status.json")), b'{"status":"ok"}\n')
+    reply = ask(silent, wire, request(silent, rpc(WEB_SERVER, b"GET /robots.txt")), b"User-agent: *\nDisallow:\n")
     assert reply[LambdaRpc].service_us < 1_000_000
     missing = request(silent, rpc(WEB_SERVER, b"GET /missing"))
     ask(silent, wire, missing, b"404: no such page\n", status=lambda_rpc.NOT_FOUND)

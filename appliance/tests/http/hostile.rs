@@ -269,3 +269,41 @@ fn a_flood_of_connections_passes() {
     }
     server.assert_well();
 }
+
+/// What pages of lambdas, or of other sites, make a viewer's browser send to the control API.
+#[test]
+fn pages_of_other_origins_change_nothing() {
+    let server = Server::start(PlaneDouble::new().with_lambda("default", "echo"), settings());
+    let ask = |method: &str, path: &str, headers: &str| {
+        let mut client = server.connect();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: l\r\n{headers}Content-Length: 0\r\n\r\n");
+        client.send(head.as_bytes()).unwrap();
+        client.answer().expect("an answer")
+    };
+    let echo = "/v1/namespaces/default/lambdas/echo";
+    for headers in [
+        "Origin: null\r\n",
+        "Origin: null\r\nSec-Fetch-Site: same-origin\r\n",
+        "Origin: https://elsewhere.example\r\nSec-Fetch-Site: cross-site\r\n",
+        "Sec-Fetch-Site: same-site\r\n",
+        "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n",
+    ] {
+        for (method, path) in
+            [("DELETE", echo), ("POST", "/v1/modules"), ("PUT", "/system/functions"), ("POST", "/functions")]
+        {
+            let refused = ask(method, path, headers);
+            assert_eq!(refused.status, 403, "{method} {path} {headers:?}");
+            assert_eq!(refused.error(), "a page of another origin cannot change anything here");
+        }
+        // Looking is harmless, as the page does not see it, and lambdas may be asked by anybody.
+        assert_eq!(ask("GET", "/v1/lambdas", headers).status, 200, "{headers:?}");
+        for path in ["/function/echo", "/async-function/echo/x"] {
+            assert_ne!(ask("POST", path, headers).status, 403, "{path} {headers:?}");
+        }
+    }
+    let lambdas = server.ask("GET", "/v1/lambdas", None).json();
+    assert_eq!(lambdas.as_array().map(Vec::len), Some(1), "nothing has changed: {lambdas}");
+    for headers in ["Origin: https://l\r\nSec-Fetch-Site: same-origin\r\n", "Sec-Fetch-Site: none\r\n", ""] {
+        assert_ne!(ask("POST", "/v1/modules", headers).status, 403, "{headers:?}");
+    }
+}

@@ -5,23 +5,23 @@ use lnic::island::State;
 
 use crate::*;
 
-const CALLER: &str = "#include <lambda.h>
+const CALLER: &str = "#include <lnic.h>
     LAMBDA(caller) {
-        uint8_t *payload = lambda_payload(match_data);
+        uint8_t *payload = lnic_payload(match_data);
         uint8_t reply[1024];
         if (match_data->length < 12) {
-            return lambda_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
+            return lnic_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
         }
-        uint32_t capacity = lambda_load_be32(payload + 4);
+        uint32_t capacity = lnic_load_be32(payload + 4);
         if (capacity > sizeof(reply)) {
             capacity = sizeof(reply);
         }
-        int32_t timeout_us = (int32_t)lambda_load_be32(payload + 8);
-        int32_t result = lnic_call(lambda_load_be32(payload), payload + 12, match_data->length - 12, reply, capacity, timeout_us);
+        int32_t timeout_us = (int32_t)lnic_load_be32(payload + 8);
+        int32_t result = lnic_call(lnic_load_be32(payload), payload + 12, match_data->length - 12, reply, capacity, timeout_us);
         uint32_t bytes = result > 0 ? (uint32_t)result : 0;
-        lambda_store_be32(payload, (uint32_t)result);
+        lnic_store_be32(payload, (uint32_t)result);
         memcpy(payload + 4, reply, bytes);
-        return lambda_reply(headers, match_data, STATUS_OK, 4 + bytes);
+        return lnic_reply(headers, match_data, STATUS_OK, 4 + bytes);
     }";
 
 /// Calls whom it is told to call, with what comes behind, and answers with the call's result and its reply.
@@ -82,8 +82,8 @@ fn calls_nest() {
 #[test]
 fn a_call_that_fails_says_why() {
     for arrangement in ALL {
-        let invalid = "#include <lambda.h>
-            LAMBDA(refuse) { return lambda_reply(headers, match_data, STATUS_NOT_FOUND, match_data->length); }";
+        let invalid = "#include <lnic.h>
+            LAMBDA(refuse) { return lnic_reply(headers, match_data, STATUS_NOT_FOUND, match_data->length); }";
         let refusing = Deployed::new(built_from(invalid, "refuse"), "refuse");
         let lambdas =
             vec![caller(), echo(), trapper(), looper(), refusing, Deployed::wat(&module("i32.const 1"))];

@@ -11,18 +11,18 @@ use lnic::handoff::Doorbell;
 use crate::calls::{asking, caller, result};
 use crate::*;
 
-const REPEATER: &str = "#include <lambda.h>
+const REPEATER: &str = "#include <lnic.h>
     LAMBDA(repeater) {
-        uint8_t *payload = lambda_payload(match_data);
-        uint32_t times = lambda_load_be32(payload), answered = 0;
+        uint8_t *payload = lnic_payload(match_data);
+        uint32_t times = lnic_load_be32(payload), answered = 0;
         for (uint32_t at = 0; at < times; at++) {
             uint32_t reply = 0;
-            if (lnic_call(lambda_load_be32(payload + 4), &at, sizeof(at), &reply, sizeof(reply), 1000) == sizeof(at) && reply == at) {
+            if (lnic_call(lnic_load_be32(payload + 4), &at, sizeof(at), &reply, sizeof(reply), 1000) == sizeof(at) && reply == at) {
                 answered++;
             }
         }
-        lambda_store_be32(payload, answered);
-        return lambda_reply(headers, match_data, STATUS_OK, 4);
+        lnic_store_be32(payload, answered);
+        return lnic_reply(headers, match_data, STATUS_OK, 4);
     }";
 
 /// Calls a lambda so many times and answers how many answers were right.
@@ -232,17 +232,17 @@ fn a_chain_of_calls_as_long_as_there_is_room_unwinds() {
     for arrangement in ALL {
         // A link for calls holds 255, and a lambda has at most 64 instances on an NPU.
         let depth: u32 = if matches!(arrangement, Links | Mixed) { 250 } else { 1_024 };
-        let source = "#include <lambda.h>
+        let source = "#include <lnic.h>
             LAMBDA(deeper) {
-                uint32_t left = lambda_load_be32(lambda_payload(match_data)), depth = 0, request;
+                uint32_t left = lnic_load_be32(lnic_payload(match_data)), depth = 0, request;
                 if (left > 1) {
-                    lambda_store_be32(&request, left - 1);
+                    lnic_store_be32(&request, left - 1);
                     if (lnic_call(left % 16 + 1, &request, 4, &depth, 4, 1000000) != 4) {
-                        return lambda_reply(headers, match_data, STATUS_INTERNAL, 0);
+                        return lnic_reply(headers, match_data, STATUS_INTERNAL, 0);
                     }
                 }
-                lambda_store_be32(lambda_payload(match_data), lambda_load_be32(&depth) + 1);
-                return lambda_reply(headers, match_data, STATUS_OK, 4);
+                lnic_store_be32(lnic_payload(match_data), lnic_load_be32(&depth) + 1);
+                return lnic_reply(headers, match_data, STATUS_OK, 4);
             }";
         let deeper = Deployed { in_flight: 64, ..Deployed::new(built_from(source, "deeper"), "deeper") };
         let setup = Setup { stock: Stock { jobs: 2 * depth, calls: depth }, ..arrangement.setup() };

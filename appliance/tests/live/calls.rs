@@ -4,17 +4,17 @@ use crate::*;
 
 /// Calls lambda 2 with what it was sent, and answers the call's result and its reply's first bytes.
 static CALLER: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let source = "#include <lambda.h>
+    let source = "#include <lnic.h>
         LAMBDA(caller) {
-            uint8_t *payload = lambda_payload(match_data);
+            uint8_t *payload = lnic_payload(match_data);
             uint8_t reply[64];
             int32_t result = lnic_call(2, payload, match_data->length, reply, sizeof(reply), 1000000);
             if (result < 4) {
-                lambda_store_be32(payload, (uint32_t)result);
-                return lambda_reply(headers, match_data, STATUS_UNAVAILABLE, 4);
+                lnic_store_be32(payload, (uint32_t)result);
+                return lnic_reply(headers, match_data, STATUS_UNAVAILABLE, 4);
             }
             memcpy(payload, reply, 4);
-            return lambda_reply(headers, match_data, STATUS_OK, 4);
+            return lnic_reply(headers, match_data, STATUS_OK, 4);
         }";
     built_from(source, "caller")
 });

@@ -30,11 +30,11 @@ struct World {
 
 /// A module that answers with the number of its generation: that is in its rule's parameters.
 static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let source = "#include <lambda.h>
+    let source = "#include <lnic.h>
         LAMBDA(number) {
-            uint8_t *payload = lambda_payload(match_data);
+            uint8_t *payload = lnic_payload(match_data);
             memcpy(payload, match_data->parameters, 4);
-            return lambda_reply(headers, match_data, STATUS_OK, 8);
+            return lnic_reply(headers, match_data, STATUS_OK, 8);
         }";
     built_from(source, "number")
 });

@@ -31,12 +31,12 @@ fn state_that_is_shared_stays_and_a_pinned_one_does_not_move() {
         let mut fleet = Fleet::new(arrangement);
         let wanted = counter(&mut fleet, "counter", 1);
         fleet.deploy(wanted).expect("it is deployed");
-        let source = "#include <lambda.h>
+        let source = "#include <lnic.h>
             static uint32_t count;
             LAMBDA(shared) {
                 uint32_t now = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
-                lambda_store_be32(lambda_payload(match_data), now);
-                return lambda_reply(headers, match_data, STATUS_OK, 4);
+                lnic_store_be32(lnic_payload(match_data), now);
+                return lnic_reply(headers, match_data, STATUS_OK, 4);
             }";
         let wanted = fleet.wanted("shared", 2, &built_from(source, "shared"), "shared");
         fleet.deploy(wanted).expect("it is deployed");

@@ -99,15 +99,15 @@ fn an_id_that_a_rule_sends_elsewhere_is_served_there_from_slots_of_its_own() {
 /// Calls lambda 2 with the first 100 bytes of its message, puts the reply in their place, and answers with all of it.
 fn asker() -> Deployed {
     static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let source = "#include <lambda.h>
+        let source = "#include <lnic.h>
             LAMBDA(asker) {
-                uint8_t *payload = lambda_payload(match_data);
+                uint8_t *payload = lnic_payload(match_data);
                 if (match_data->length < 100) {
-                    return lambda_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
+                    return lnic_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
                 }
                 int32_t bytes = lnic_call(2, payload, 100, payload, 100, 100000000);
                 uint8_t status = bytes == 100 ? STATUS_OK : STATUS_UNKNOWN;
-                return lambda_reply(headers, match_data, status, match_data->length);
+                return lnic_reply(headers, match_data, status, match_data->length);
             }";
         built_from(source, "asker")
     });

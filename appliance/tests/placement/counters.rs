@@ -7,7 +7,8 @@ use lnic::lambda::Instance;
 use lnic::memory::Tier;
 use lnic_compiler::placement::{Concurrency, Runs};
 
-use super::npus::{Islands, NPUS, OnTwo, RUNS, deploy, run};
+use super::npus::{Islands, NPUS, OnTwo, RUNS, deploy, deploy_module, run};
+use crate::support::lab::built;
 
 const ATOMIC: &str = "static int hits;
     LAMBDA(it) { return __atomic_add_fetch(&hits, 1, __ATOMIC_RELAXED); }";
@@ -35,6 +36,48 @@ fn an_atomic_counter_is_one_for_both_npus_and_exact() {
         assert_eq!(used(&it, tier), 4096);
         assert_eq!(used(&it, Tier::Local), 0);
         assert_eq!(run(&mut it.instance(NPUS[1])), 2 * RUNS + 1);
+    }
+}
+
+/// One request of a lambda that answers with text.
+fn ask(instance: &mut Instance, request: &[u8]) -> String {
+    let io = instance.io().expect("it is not suspended");
+    *io.headers = lnic_abi::Headers::default();
+    io.headers.rpc.valid = 1;
+    io.payload[..request.len()].copy_from_slice(request);
+    *io.match_data = lnic_abi::MatchData {
+        payload: io.payload_address,
+        length: request.len() as u32,
+        capacity: 1024,
+        ..lnic_abi::MatchData::default()
+    };
+    run(instance);
+    let io = instance.io().expect("it is not suspended");
+    String::from_utf8_lossy(&io.payload[..io.match_data.length as usize]).into_owned()
+}
+
+#[test]
+fn the_web_server_counts_on_both_npus_as_one() {
+    const REQUESTS: usize = 2_000;
+    let wasm = built("web-server");
+    for islands in [Islands::One, Islands::Two] {
+        let it = deploy_module(&wasm, "web_server", islands, |_| {});
+        assert_eq!((it.runs(), it.layout()), (Runs::Anywhere, "windows"), "{islands:?}");
+        thread::scope(|scope| {
+            for npu in NPUS {
+                let it = &it;
+                scope.spawn(move || {
+                    it.engine.prepare_thread();
+                    let mut instance = it.instance(npu);
+                    for _ in 0..REQUESTS {
+                        assert!(ask(&mut instance, b"GET /robots.txt").starts_with("User-agent"));
+                    }
+                });
+            }
+        });
+        let status = ask(&mut it.instance(NPUS[1]), b"GET /status.json");
+        let expected = format!("{{\"status\":\"ok\",\"requests\":{},\"page_requests\":1,", 2 * REQUESTS + 1);
+        assert!(status.starts_with(&expected), "{islands:?}: {status}");
     }
 }
 

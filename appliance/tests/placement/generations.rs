@@ -15,12 +15,12 @@ use crate::support::lab::{Deployed, Lab, built_from};
 /// Answers with two bytes that the body finds out.
 fn generation(body: &str) -> (Vec<u8>, HeaderUse) {
     let source = format!(
-        "#include <lambda.h>
+        "#include <lnic.h>
          LAMBDA(it) {{
              uint16_t found = 0xFFFF;
              {body}
-             lambda_store_be16(lambda_payload(match_data), found);
-             return lambda_reply(headers, match_data, STATUS_OK, 2);
+             lnic_store_be16(lnic_payload(match_data), found);
+             return lnic_reply(headers, match_data, STATUS_OK, 2);
          }}"
     );
     let wasm = built_from(&source, "it");

@@ -64,14 +64,24 @@ pub(crate) fn compile(
     appliance::ready(engine, wasm, entry, wishes, &bounds, &mut HashMap::new())
 }
 
-/// Builds the C source of a lambda `it`, which has lambda.h already, and deploys it.
+/// Builds the C source of a lambda `it`, which has lnic.h already, and deploys it.
 pub(crate) fn deploy(source: &str, islands: Islands, adjust: impl Fn(&mut Wishes)) -> OnTwo {
+    let wasm = built_from(&format!("#include <lnic.h>\n{source}"), "it");
+    deploy_module(&wasm, "it", islands, adjust)
+}
+
+/// Deploys a module.
+pub(crate) fn deploy_module(
+    wasm: &[u8],
+    entry: &str,
+    islands: Islands,
+    adjust: impl Fn(&mut Wishes),
+) -> OnTwo {
     let mut wishes = wishes(islands);
     adjust(&mut wishes);
-    let wasm = built_from(&format!("#include <lambda.h>\n{source}"), "it");
     let engine = Engine::new().expect("engine");
     engine.prepare_thread();
-    let ready = compile(&engine, &wasm, "it", &wishes).expect("compiles");
+    let ready = compile(&engine, wasm, entry, &wishes).expect("compiles");
     let place = |island| NpuPlace { island: IslandId::new(island), numa_node: None };
     let places = match islands {
         Islands::One => [place(0), place(0)],

@@ -61,11 +61,11 @@ pub fn web_server() -> Deployed {
 /// Answers how often it has run.
 pub fn counter() -> Deployed {
     static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let source = "#include <lambda.h>
+        let source = "#include <lnic.h>
             static uint32_t count;
             LAMBDA(counter) {
-                lambda_store_be32(lambda_payload(match_data), ++count);
-                return lambda_reply(headers, match_data, STATUS_OK, 4);
+                lnic_store_be32(lnic_payload(match_data), ++count);
+                return lnic_reply(headers, match_data, STATUS_OK, 4);
             }";
         built_from(source, "counter")
     });

@@ -90,7 +90,7 @@ pub fn built_from(source: &str, entry: &str) -> Vec<u8> {
 pub fn spinner(turns: u32) -> Vec<u8> {
     built_from(
         &format!(
-            "#include <lambda.h>
+            "#include <lnic.h>
              LAMBDA(spin) {{
                  /* Each turn waits for the one before: neither unrolling nor where the code lies changes its pace. */
                  uint32_t state = match_data->length | 1;
@@ -100,7 +100,7 @@ pub fn spinner(turns: u32) -> Vec<u8> {
                      state ^= state << 5;
                  }}
                  headers->rpc.credit = (uint8_t)state;
-                 return lambda_reply(headers, match_data, STATUS_OK, match_data->length);
+                 return lnic_reply(headers, match_data, STATUS_OK, match_data->length);
              }}"
         ),
         "spin",

@@ -11,7 +11,7 @@ use lnic::control::appliance::live::{DeployError, Deployed as Done, Live, Wanted
 use lnic::control::appliance::{Bounds, Event, Ready, Wishes, ready};
 use lnic::control::config::{Cpu, Machine};
 use lnic::control::stats::LambdaStats;
-use lnic::control::topology::{Concurrency, LambdaSpec, LayoutWish, Topology};
+use lnic::control::topology::{Concurrency, HttpMode, LambdaSpec, LayoutWish, Topology};
 use lnic::frame::Frame as _;
 use lnic::handoff::{Bell, Client, Server, memory};
 use lnic::ids::{LambdaId, LcoreId};
@@ -28,7 +28,7 @@ use lnic_message::server::{Limits, Server as MessageServer};
 use lnic_registry::LambdaKey;
 
 use super::lab::{SimBreath, SimClock, interface};
-use super::messages::{EPOCH, Frames, RETRY_US};
+use super::messages::{EPOCH, RETRY_US};
 
 /// How lcores share the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl Fleet {
             let messages = worker.poller.map(|at| {
                 let slots = MessageSlots::new(Vec::new(), live.slots(), RETRY_US);
                 let server = MessageServer::new(limits, [at as u8; 16], EPOCH);
-                Messages::new(server, slots, Box::new(Frames::of(&pool)), 64, None)
+                Messages::new(server, slots, Box::new(pool.sendable()), 64, None)
             });
             let parts = Parts {
                 ports,
@@ -182,6 +182,7 @@ impl Fleet {
                 suspended_here: Arc::clone(&suspended[&worker.lcore]),
                 fuel_per_us: 1_000,
                 messages,
+                outside: None,
                 counters: Arc::clone(&worker.counters),
                 mail: worker.mail.clone(),
             };
@@ -232,9 +233,11 @@ impl Fleet {
             queue_frames: 256,
             egress: Egress::Reply,
             rpc: true,
+            http: HttpMode::Body,
             message_slots: slots.0,
             message_bytes: slots.1,
             memory_mib: None,
+            services: Vec::new(),
         };
         let ready = self.ready(wasm, &spec);
         Wanted {

@@ -19,23 +19,24 @@ use lnic::control::topology::Topology;
 
 /// Lambdas by namespace and name.
 #[derive(Default)]
-pub struct Functions(BTreeMap<LambdaKey, u32>);
+pub struct Functions(BTreeMap<LambdaKey, (u32, HttpMode)>);
 
 impl Functions {
     /// Those of a configuration, in the default namespace.
     pub fn of(topology: &Topology) -> Self {
         let key = |name: &str| LambdaKey::new(LambdaKey::DEFAULT_NAMESPACE, name);
-        Self(topology.lambdas.iter().map(|lambda| (key(&lambda.name), lambda.id.raw())).collect())
+        let each = topology.lambdas.iter();
+        Self(each.map(|lambda| (key(&lambda.name), (lambda.id.raw(), lambda.http))).collect())
     }
 
     /// One more.
     pub fn with(mut self, namespace: &str, name: &str, id: u32) -> Self {
-        self.0.insert(LambdaKey::new(namespace, name), id);
+        self.0.insert(LambdaKey::new(namespace, name), (id, HttpMode::Body));
         self
     }
 
     pub fn find(&self, key: &LambdaKey) -> Option<Target> {
-        self.0.get(key).map(|&id| Target { key: key.clone(), id })
+        self.0.get(key).map(|&(id, http)| Target { key: key.clone(), id, http })
     }
 }
 

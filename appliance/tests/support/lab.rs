@@ -15,7 +15,7 @@ use lnic::lambda::HostSide;
 use lnic::matcher::{Directory, Table};
 use lnic::observe::DropReason;
 use lnic::observe::counters::LcoreCounters;
-use lnic::parser::Interface;
+use lnic::parser::{Interface, Ports};
 use lnic::path::{Attachment, Command, Dispatcher, Feed, Mail, Parts, Path, Place, Role, Stock};
 use lnic::port::sim::{SimFrame, SimPeer, SimPool, SimPort};
 use lnic::port::{Capabilities, Port};
@@ -24,6 +24,7 @@ pub use super::deployed::{Deployed, built, built_from, module, spinner};
 use super::deployed::{Made, compile};
 use super::frames::{OUR_IPV4, OUR_IPV6, OUR_MAC, RPC_PORT};
 use super::messages::MessageSetup;
+use super::outside::OutsideSetup;
 
 pub type SimBreath = Breath<SimFrame, SimClock>;
 
@@ -88,6 +89,8 @@ pub struct Setup {
     pub frames: usize,
     /// The polling lcore takes messages.
     pub messages: Option<MessageSetup>,
+    /// Lambdas can ask services outside.
+    pub outside: Option<OutsideSetup>,
 }
 
 impl Default for Setup {
@@ -103,6 +106,7 @@ impl Default for Setup {
             stock: Stock::default(),
             frames: 512,
             messages: None,
+            outside: None,
         }
     }
 }
@@ -142,6 +146,7 @@ pub fn interface(port: u16) -> Interface {
         ipv4: Some(OUR_IPV4.into()),
         ipv6: Some(OUR_IPV6.into()),
         rpc_port: RPC_PORT,
+        service_ports: Ports::NONE,
         promiscuous: false,
         partial_checksums: false,
         mtu: 1500,
@@ -184,6 +189,9 @@ impl Lab {
             let (port, peer) = SimPort::pair(&pool, setup.capabilities);
             let mut interface = interface(at);
             interface.promiscuous = matches!(role, Role::Host { .. });
+            if let (Some(outside), Role::Wire { .. }) = (&setup.outside, role) {
+                interface.service_ports = Ports::range(*outside.udp_ports.start(), *outside.udp_ports.end());
+            }
             adjust(&mut interface);
             attachments.push(Attachment {
                 interface,
@@ -194,7 +202,8 @@ impl Lab {
             ports.push(Some(wrap(Box::new(port))));
             peers.push(peer);
         }
-        let log = HostSide::new(64);
+        let services = setup.outside.as_ref().map(|outside| outside.services.clone()).unwrap_or_default();
+        let log = HostSide::new(64).with_services(services);
         let npus = usize::from(setup.npu_here) + usize::from(setup.npus);
         let (made, rules) = compile(lambdas, &log, npus.max(1));
         let table = Arc::new(Table::build(rules).expect("rules"));
@@ -216,6 +225,7 @@ impl Lab {
             suspended_here: Arc::default(),
             fuel_per_us: 1_000,
             messages: None,
+            outside: None,
             counters: Arc::new(LcoreCounters::new(made.len())),
             mail: Mail::new(1, None),
         };
@@ -270,7 +280,10 @@ impl Lab {
         parts.clients = clients;
         parts.servers = servers;
         parts.mail = mail.clone();
-        parts.messages = setup.messages.map(|messages| messages.make(&made, &pool));
+        // What is asked leaves in frames of the message server's.
+        let messages = setup.messages.or_else(|| setup.outside.is_some().then(MessageSetup::default));
+        parts.messages = messages.map(|messages| messages.make(&made, &pool));
+        parts.outside = setup.outside.as_ref().and_then(OutsideSetup::make);
         let counters = Arc::clone(&parts.counters);
         let breath = Breath::new(Path::new(parts, setup.clock.clone()), Arc::clone(&counters));
         let clock = setup.clock;

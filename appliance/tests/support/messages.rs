@@ -1,11 +1,7 @@
 //! Messages of the simulated appliance: slots in its lambdas' own memory, and frames for what it sends by itself.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
 use dpdk_bindings::external::Slot;
 use lnic::control::appliance::slot_region;
-use lnic::frame::FrameSource;
 use lnic::ids::NpuId;
 use lnic::message::slots::{LambdaSlots, MessageSlots};
 use lnic::path::Messages;
@@ -58,7 +54,7 @@ impl MessageSetup {
         Messages::new(
             Server::new(self.limits, [7; 16], EPOCH),
             MessageSlots::new(slots.collect(), lambdas.len(), RETRY_US),
-            Box::new(Frames::of(pool)),
+            Box::new(pool.sendable()),
             self.running,
             None,
         )
@@ -73,41 +69,4 @@ fn slots(made: &Made) -> Vec<Slot> {
     let region = slot_region(view);
     let bytes = area.slot_bytes as usize;
     (0..area.count as usize).map(|at| region.slot(at * bytes..(at + 1) * bytes).expect("within")).collect()
-}
-
-thread_local! {
-    /// Pools of this thread's labs. An lcore's messages can be sent to it with where their frames come from; a simulated pool cannot.
-    static POOLS: RefCell<BTreeMap<u64, SimPool>> = const { RefCell::new(BTreeMap::new()) };
-}
-
-/// Frames of one of this thread's pools.
-pub struct Frames(u64);
-
-impl Frames {
-    pub fn of(pool: &SimPool) -> Self {
-        POOLS.with_borrow_mut(|pools| {
-            let number = pools.last_key_value().map_or(0, |(last, _)| last + 1);
-            pools.insert(number, pool.clone());
-            Self(number)
-        })
-    }
-}
-
-impl FrameSource for Frames {
-    type Frame = SimFrame;
-
-    fn frame(&mut self, bytes: &[u8]) -> Option<SimFrame> {
-        POOLS.with_borrow_mut(|pools| pools.get_mut(&self.0)?.frame(bytes))
-    }
-
-    fn capacity(&self) -> usize {
-        POOLS.with_borrow(|pools| pools.get(&self.0).map_or(0, FrameSource::capacity))
-    }
-}
-
-impl Drop for Frames {
-    fn drop(&mut self) {
-        // At the thread's end the pools may have gone before.
-        let _ = POOLS.try_with(|pools| pools.borrow_mut().remove(&self.0));
-    }
 }

@@ -10,4 +10,5 @@ pub mod frames;
 pub mod functions;
 pub mod lab;
 pub mod messages;
+pub mod outside;
 pub mod plane;

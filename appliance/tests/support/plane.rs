@@ -14,8 +14,9 @@ use lnic::control::appliance::Coalesced;
 use lnic::control::compile::CompileStatistics;
 use lnic::control::inspect::{BeforeAfter, CodeInspection, Inspection, SiteInspection};
 use lnic::control::plane::{
-    Deployment, Digest, Generation, Lambda, LambdaKey, LogLine, LogQuery, Manifest, Module, Namespace,
-    Origin, Phase, Plane, PlaneError, PortReadiness, Readiness, Rule, SecretValue, Target, WorkerReadiness,
+    Deployment, Digest, Generation, HttpMode, Lambda, LambdaKey, LogLine, LogQuery, Manifest, Module,
+    Namespace, Origin, Phase, Plane, PlaneError, PortReadiness, Readiness, Rule, SecretValue, Target,
+    WorkerReadiness,
 };
 use lnic::control::stats::{DeploymentStats, Frames, LogStats, RuleStats, Snapshot};
 use tokio::sync::broadcast;
@@ -268,6 +269,7 @@ fn fresh(key: LambdaKey, id: u32) -> Lambda {
         available_replicas: NPUS,
         concurrency: "replicated".into(),
         manifest: Manifest::default(),
+        services: Vec::new(),
         memory_bytes: BTreeMap::from([("local".into(), 65_536)]),
         invocations: 0,
         created_at_ms: NOW_MS,
@@ -534,8 +536,9 @@ impl Plane for PlaneDouble {
     fn resolve(&self, namespace: &str, name: &str) -> Option<Target> {
         let key = LambdaKey::new(namespace, name);
         let state = self.state();
-        let id = state.lambdas.get(&key)?.lambda.id;
-        Some(Target { key, id })
+        let lambda = &state.lambdas.get(&key)?.lambda;
+        let http = HttpMode::named(lambda.manifest.http.as_deref());
+        Some(Target { id: lambda.id, key, http })
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -554,6 +557,7 @@ impl Plane for PlaneDouble {
             lambdas: Vec::new(),
             pools: Vec::new(),
             regions: Vec::new(),
+            neighbours: Vec::new(),
             log: LogStats::default(),
             deployment: DeploymentStats {
                 parser: "Ethernet".into(),

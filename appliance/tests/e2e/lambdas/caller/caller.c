@@ -3,19 +3,19 @@
  * address, reply capacity, time-out, and how often, 0 for without end. Address 0 stands for memory that is there. Replies with
  * what the last call returned, and the reply that it got.
  */
-#include <lambda.h>
+#include <lnic.h>
 
 #define REPLY_BYTES 64
 
 LAMBDA(caller) {
-    uint8_t *payload = lambda_payload(match_data);
+    uint8_t *payload = lnic_payload(match_data);
     uint32_t arguments[7];
     uint8_t reply[REPLY_BYTES];
     if (match_data->length < sizeof(arguments)) {
-        return lambda_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
+        return lnic_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
     }
     for (int at = 0; at < 7; at++) {
-        arguments[at] = lambda_load_be32(payload + 4 * at);
+        arguments[at] = lnic_load_be32(payload + 4 * at);
     }
     const void *from = arguments[1] == 0 ? payload : (const void *)(uintptr_t)arguments[1];
     void *to = arguments[3] == 0 ? reply : (void *)(uintptr_t)arguments[3];
@@ -24,7 +24,7 @@ LAMBDA(caller) {
         result = lnic_call(arguments[0], from, arguments[2], to, arguments[4], (int32_t)arguments[5]);
     }
     uint32_t bytes = result > 0 && result <= REPLY_BYTES ? (uint32_t)result : 0;
-    lambda_store_be32(payload, (uint32_t)result);
+    lnic_store_be32(payload, (uint32_t)result);
     memcpy(payload + 4, reply, bytes);
-    return lambda_reply(headers, match_data, STATUS_OK, 4 + bytes);
+    return lnic_reply(headers, match_data, STATUS_OK, 4 + bytes);
 }

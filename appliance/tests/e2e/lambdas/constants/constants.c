@@ -1,5 +1,5 @@
 /* Replies with a byte of a table that is too large for all tiers but the shared ones. */
-#include <lambda.h>
+#include <lnic.h>
 
 #define TABLE_BYTES (600 << 10)
 
@@ -7,10 +7,10 @@
 static const volatile uint8_t table[TABLE_BYTES] = {[0] = 3, [7] = 5, [TABLE_BYTES - 1] = 9};
 
 LAMBDA(constants) {
-    uint8_t *payload = lambda_payload(match_data);
+    uint8_t *payload = lnic_payload(match_data);
     if (match_data->length < 4) {
-        return lambda_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
+        return lnic_reply(headers, match_data, STATUS_INVALID_ARGUMENT, 0);
     }
-    payload[0] = table[lambda_load_be32(payload) % TABLE_BYTES];
-    return lambda_reply(headers, match_data, STATUS_OK, 1);
+    payload[0] = table[lnic_load_be32(payload) % TABLE_BYTES];
+    return lnic_reply(headers, match_data, STATUS_OK, 1);
 }

@@ -1,9 +1,9 @@
 /* Counts its requests, each NPU for itself, and replies with the number. */
-#include <lambda.h>
+#include <lnic.h>
 
 static uint32_t hits LOCAL;
 
 LAMBDA(local) {
-    lambda_store_be32(lambda_payload(match_data), ++hits);
-    return lambda_reply(headers, match_data, STATUS_OK, 4);
+    lnic_store_be32(lnic_payload(match_data), ++hits);
+    return lnic_reply(headers, match_data, STATUS_OK, 4);
 }

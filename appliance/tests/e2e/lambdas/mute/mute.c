@@ -1,5 +1,5 @@
 /* Never answers. */
-#include <lambda.h>
+#include <lnic.h>
 
 LAMBDA(mute) {
     return DROP;

@@ -1,5 +1,5 @@
 /* Reads and writes all over its memory, more than any cache holds, and never ends. */
-#include <lambda.h>
+#include <lnic.h>
 
 #define WORDS (1u << 22)
 

@@ -1,5 +1,5 @@
 /* Traps on every request. */
-#include <lambda.h>
+#include <lnic.h>
 
 LAMBDA(trap) {
     __builtin_trap();
