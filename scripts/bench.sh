@@ -13,6 +13,8 @@
 #   pmd        echo lambda against dpdk-testpmd on net_af_packet and net_tap, same frames, in turn (needs root)
 #   control    deployments through the API, while packets flow and after a restart; lambdas over HTTP against nginx (needs root)
 #   message    messages of 64 KiB and 1 MiB: against testpmd on the same PMD, nginx and Python over HTTP, and with loss (needs root)
+#   workloads  each lambda of lambdas/ alone under load: requests a second, latency, fuel, cycles, memory by tier (needs root)
+#   kv         kv-server against memcached, over UDP on the same interface: requests a second of a core, p50 (needs root)
 #
 # Every suite prints a table; --quick ends within 40 s once built; --json writes
 # {suite, commit, machine, figures: [{name, value, min, max, unit, better, bar}]}.
@@ -20,7 +22,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-usage() { sed -n '2,18s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,20s/^# \{0,1\}//p' "$0"; }
 
 suite=${1:-}
 [ $# -gt 0 ] && shift
@@ -56,6 +58,20 @@ message)
     done
     export LNIC="$CARGO_TARGET_DIR/release/lnic" MESSAGES="$CARGO_TARGET_DIR/release/examples/messages"
     exec python3 scripts/bench/message.py "$@"
+    ;;
+workloads)
+    [ "$(id -u)" = 0 ] || die "$suite makes network namespaces: run it as root"
+    scripts/setup.sh --build --test
+    cargo build --release --locked --quiet -p lnic
+    LNIC="$CARGO_TARGET_DIR/release/lnic" exec python3 scripts/bench/workloads.py "$@"
+    ;;
+kv)
+    [ "$(id -u)" = 0 ] || die "$suite makes network namespaces: run it as root"
+    scripts/setup.sh --build --test --bench
+    cargo build --release --locked --quiet -p lnic
+    cargo build --release --locked --quiet -p lnic-client --example memcached_load
+    export LNIC="$CARGO_TARGET_DIR/release/lnic" MEMCACHED_LOAD="$CARGO_TARGET_DIR/release/examples/memcached_load"
+    exec python3 scripts/bench/kv.py "$@"
     ;;
 control)
     [ "$(id -u)" = 0 ] || die "$suite makes network namespaces: run it as root"

@@ -161,7 +161,7 @@ if ((EUID != 0)); then
     exec sudo -- "$root/scripts/demo.sh" --binary "$binary"
 fi
 [[ -c /dev/net/tun ]] || die "needs /dev/net/tun: modprobe tun"
-have ip ping setpriv clang || die "needs iproute2, iputils-ping, util-linux and clang: scripts/setup.sh"
+have ip ping setpriv clang curl || die "needs iproute2, iputils-ping, util-linux, clang and curl: scripts/setup.sh"
 [[ -x $binary ]] || die "no such program: $binary"
 
 work=$(mktemp -d)
@@ -200,13 +200,19 @@ show -- lnic deploy lambdas/echo --name greeter --set entry=echo
 show -- lnic invoke greeter --data "over HTTP, through the gateway"
 at_client lnic bench --to 10.77.0.1 --lambda 1 --rate 2000 --bytes 64 --duration 2 --warmup 0 >bench.txt &
 bench=$!
-show -- lnic deploy lambdas/web-server --name greeter --set entry=web_server
+show -- lnic deploy lambdas/web-server --name greeter --set entry=web_server --set http=body
 show -- lnic invoke greeter --data "GET /"
 show -- lnic rollback greeter
 show -- lnic list
 wait "$bench"
 say "Meanwhile, for those who called echo:"
 sed -n '/lost/p' bench.txt
+
+heading "A site of one's own, for browsers: a folder of pages, and a lambda that serves them"
+mkdir site
+echo '<!doctype html><title>Mine</title><p>You are visitor number {{page.requests}}.' >site/index.html.tmpl
+show -- lnic deploy lambdas/web-server --name site --content site
+show -- curl --silent --include --unix-socket lnic.sock http://lnic/function/site/
 
 heading "Cut its power, and start it again"
 power_cut

@@ -10,8 +10,8 @@ usage: scripts/setup.sh [--runtime] [--build] [--test] [--bench] [--dev]
 
 Installs, as root or through sudo, what is missing of
   --runtime  DPDK's libraries and drivers: to run lnic
-  --build    DPDK's headers, clang and lld, protoc, and Rust: to build lnic and lambdas
-  --test     testpmd, tshark, scapy, Pillow, etcd, curl, ping and others: to run the tests and the demonstrations;
+  --build    DPDK's headers, clang and lld, protoc, and Rust, also for WebAssembly: to build lnic and lambdas
+  --test     testpmd, tshark, scapy, Pillow, etcd, memcached, curl, ping and others: to run the tests and the demonstrations;
              schemathesis, which Debian lacks, in a virtual environment below the target folder
   --bench    nginx and wrk: to compare with it
   --dev      cargo-deny: to check dependencies
@@ -131,6 +131,27 @@ setup_rust() {
     say "rust: $version ready"
 }
 
+# Does a compiler that lambdas could be built with have the library for them? First those on PATH, as `lnic build` looks for them.
+rust_for_lambdas() {
+    local rustc libraries
+    while read -r rustc; do
+        libraries=$(cd / && "$rustc" --print target-libdir --target wasm32-unknown-unknown 2>/dev/null) || continue
+        if compgen -G "$libraries/libcore-*" >/dev/null && [[ -x ${rustc%/*}/cargo ]]; then
+            say "rust for lambdas: $rustc"
+            return 0
+        fi
+    done < <(type -ap rustc; echo /usr/bin/rustc)
+    return 1
+}
+
+# Debian's, in /usr/bin: which is first on PATH stays first. Lambdas need no newer one, and what a certain one makes of them is known:
+# later ones put more into an object than the analysis tells apart, and pin lambdas that need not be.
+setup_rust_for_lambdas() {
+    rust_for_lambdas && return
+    install_packages "rust for lambdas" cargo rustc libstd-rust-dev-wasm32
+    rust_for_lambdas || die "rust: no compiler has the target wasm32-unknown-unknown"
+}
+
 # What tests need and Debian lacks, in an environment of its own. Without a network those tests are skipped.
 setup_python() {
     local environment=$CARGO_TARGET_DIR/python
@@ -167,12 +188,13 @@ if $build; then
     install_packages build build-essential ca-certificates clang curl libclang-dev libdpdk-dev libprotobuf-dev lld \
         pkg-config protobuf-compiler
     setup_rust
+    setup_rust_for_lambdas
 fi
 if $test; then
-    # A test starts its own etcd: the package shall start none.
+    # Tests start their own etcd and memcached: the packages shall start none.
     RUNLEVEL=1 install_packages test ca-certificates curl dpdk-dev ethtool etcd-server iproute2 iputils-arping \
-        iputils-ping jq openssl procps python3-pil python3-prometheus-client python3-pytest python3-scapy python3-venv \
-        shellcheck tcpdump tshark util-linux
+        iputils-ping jq libmemcached-tools memcached openssl procps python3-pil python3-prometheus-client \
+        python3-pymemcache python3-pytest python3-scapy python3-venv shellcheck tcpdump tshark util-linux
     setup_python
 fi
 if $bench; then

@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-sections=(setup build format lints tests documentation lambdas fuzz end-to-end dependencies scripts)
+sections=(setup build format lints tests documentation lambdas tutorial fuzz end-to-end dependencies scripts)
 
 usage() {
     cat <<END
@@ -73,11 +73,30 @@ section_documentation() {
 }
 
 section_lambdas() {
-    local name
+    local folder
     [[ -x $lnic ]] || { cannot_but_must "no program $lnic"; return; }
-    for name in echo web-server image-transformer; do
-        "$lnic" build "lambdas/$name" --output "$work/$name.wasm" || return 1
+    for folder in lambdas/*/; do
+        folder=${folder%/}
+        # A lambda is C files or a crate; the others are what lambdas are made with.
+        case $folder in lambdas/abi | lambdas/sdk) continue ;; esac
+        "$lnic" build "$folder" --output "$work/${folder##*/}.wasm" || return 1
+        if [[ -f $folder/Cargo.toml ]]; then
+            cargo fmt --check --manifest-path "$folder/Cargo.toml" || return 1
+            cargo test --quiet --manifest-path "$folder/Cargo.toml" --target-dir "$CARGO_TARGET_DIR/lambdas" || return 1
+        fi
     done
+    # Folders that are no lambdas have no packet scripts.
+    "$lnic" test lambdas/*
+}
+
+section_tutorial() {
+    [[ -x $lnic ]] || { cannot_but_must "no program $lnic"; return; }
+    [[ -c /dev/net/tun ]] || { cannot_but_must "no /dev/net/tun"; return; }
+    if ((EUID != 0)) && { ! have sudo || ! sudo -n true 2>/dev/null; }; then
+        cannot_but_must "needs root, or sudo without a password"
+        return
+    fi
+    scripts/tutorial.sh --binary "$lnic"
 }
 
 section_fuzz() {

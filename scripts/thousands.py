@@ -17,14 +17,14 @@ import sys
 from pathlib import Path
 
 MARK = 0x4EADBEEF
-SOURCE = f"""#include <lambda.h>
+SOURCE = f"""#include <lnic.h>
 
 LAMBDA(sum) {{
     uint32_t sum = {MARK}u;
     for (uint32_t at = 0; at < match_data->length; at++) {{
-        sum = sum * 31 + lambda_payload(match_data)[at];
+        sum = sum * 31 + lnic_payload(match_data)[at];
     }}
-    return lambda_reply_with(headers, match_data, STATUS_OK, &sum, sizeof sum);
+    return lnic_reply_with(headers, match_data, STATUS_OK, &sum, sizeof sum);
 }}
 """
 

@@ -1,6 +1,6 @@
 /* Takes a message and answers without a payload: what is measured is how requests come in. */
-#include <lambda.h>
+#include <lnic.h>
 
 LAMBDA(sink) {
-    return lambda_reply(headers, match_data, STATUS_OK, 0);
+    return lnic_reply(headers, match_data, STATUS_OK, 0);
 }

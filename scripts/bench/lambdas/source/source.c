@@ -4,16 +4,16 @@
  *     request: bytes 32, little-endian
  *     reply:   so many bytes, of whatever the message's slot held
  */
-#include <lambda.h>
+#include <lnic.h>
 
 LAMBDA(source) {
     uint32_t bytes;
     if (match_data->length < sizeof(bytes)) {
-        return lambda_reply_text(headers, match_data, STATUS_INVALID_ARGUMENT, "send a length of 4 bytes\n");
+        return lnic_reply_text(headers, match_data, STATUS_INVALID_ARGUMENT, "send a length of 4 bytes\n");
     }
-    memcpy(&bytes, lambda_payload(match_data), sizeof(bytes));
+    memcpy(&bytes, lnic_payload(match_data), sizeof(bytes));
     if (bytes > match_data->capacity) {
-        return lambda_reply_text(headers, match_data, STATUS_OUT_OF_RANGE, "longer than a slot\n");
+        return lnic_reply_text(headers, match_data, STATUS_OUT_OF_RANGE, "longer than a slot\n");
     }
-    return lambda_reply(headers, match_data, STATUS_OK, bytes);
+    return lnic_reply(headers, match_data, STATUS_OK, bytes);
 }
